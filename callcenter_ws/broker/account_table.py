@@ -7,6 +7,8 @@ cannot be written.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from heapq import nsmallest
+from itertools import islice
 from typing import Literal, NamedTuple
 
 from msgspec.structs import replace
@@ -24,6 +26,9 @@ MAX_PAIRINGS = 1_000
 
 FORGET_SECONDS = 60.0
 """Seconds between two searches for what has ended: one of ``MAX_SESSIONS`` takes some milliseconds."""
+
+MAX_FORGOTTEN = 500
+"""Sessions, and screens that wait, that are removed at once: the next call goes on."""
 
 Kind = Literal["user", "session", "pairing"]
 Record = UserRecord | SessionRecord | PairingRecord
@@ -123,14 +128,14 @@ class AccountTable:
         self, tenant_id: str | None, name: str | None, after: str, limit: int, now: float
     ) -> list[SessionRecord]:
         """Return sessions by their public id."""
-        ids = self._by_public_id.values() if name is None else self._by_owner.get(("person", name), ())
-        found = [self._sessions[one] for one in ids]
-        found = [
-            one
-            for one in found
+        owned = None if name is None else self._by_owner.get(("person", name), ())
+        all_of_them = self._sessions.values() if owned is None else [self._sessions[one] for one in owned]
+        ids = (
+            one.public_id
+            for one in all_of_them
             if one.public_id > after and one.expires_at > now and (tenant_id is None or one.tenant_id == tenant_id)
-        ]
-        return sorted(found, key=lambda one: one.public_id)[:limit]
+        )
+        return [self._sessions[self._by_public_id[one]] for one in nsmallest(limit, ids)]
 
     def end_sessions(self, now: float, *, name: str | None = None, public_id: str | None = None) -> list[SessionRecord]:
         """End the sessions of a user, or one session."""
@@ -185,14 +190,17 @@ class AccountTable:
     # All records
 
     def forget_ended(self, now: float, *, at_once: bool = False) -> None:
-        """Remove what has ended, unless that was done within ``FORGET_SECONDS``."""
+        """Remove what has ended, at most ``MAX_FORGOTTEN`` of a kind, unless all was removed within ``FORGET_SECONDS``."""
         if now < self._next_search and not at_once:
             return
-        self._next_search = now + FORGET_SECONDS
-        for session in [one for one in self._sessions.values() if one.expires_at <= now]:
+        sessions = list(islice((one for one in self._sessions.values() if one.expires_at <= now), MAX_FORGOTTEN))
+        pairings = list(islice((one for one in self._pairings.values() if one.expires_at <= now), MAX_FORGOTTEN))
+        for session in sessions:
             self._change("session", session.id, None)
-        for pairing in [one for one in self._pairings.values() if one.expires_at <= now]:
+        for pairing in pairings:
             self._change("pairing", pairing.code, None)
+        if max(len(sessions), len(pairings)) < MAX_FORGOTTEN:
+            self._next_search = now + FORGET_SECONDS
 
     def _change(self, kind: Kind, key: str, after: Record | None) -> None:
         self.changes.append(AccountChange(kind, key, self.get(kind, key), after))

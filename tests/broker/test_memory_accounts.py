@@ -47,6 +47,20 @@ def test_what_has_ended_is_forgotten() -> None:
     assert not table._by_poll
 
 
+def test_much_that_has_ended_is_forgotten_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(account_table, "MAX_FORGOTTEN", 3)
+    table = AccountTable()
+    for number in range(4):
+        table.save_session(session(number, f"user-{number}"), NOW, create=True)
+        table.save_pairing(pairing(number), NOW)
+    table.take_changes()
+    left = []
+    for _ in range(3):
+        table.forget_ended(NOW + 100_000)
+        left.append(len(table.take_changes()))
+    assert left == [6, 2, 0]
+
+
 def test_changes_are_undone() -> None:
     table = AccountTable()
     table.save_user(user("a"), create=True)
