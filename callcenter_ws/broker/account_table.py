@@ -190,7 +190,7 @@ class AccountTable:
     # All records
 
     def forget_ended(self, now: float, *, at_once: bool = False) -> None:
-        """Remove what has ended, at most ``MAX_FORGOTTEN`` of a kind, unless all was removed within ``FORGET_SECONDS``."""
+        """Remove what has ended, unless all was within ``FORGET_SECONDS``; at most ``MAX_FORGOTTEN`` of a kind."""
         if now < self._next_search and not at_once:
             return
         sessions = list(islice((one for one in self._sessions.values() if one.expires_at <= now), MAX_FORGOTTEN))
