@@ -130,7 +130,8 @@ class DemoState:
             return cls(directory, Path(record["amp_socket"]), str(record["url"]), str(record["tenant"]))
         except FileNotFoundError:
             raise DemoUnavailable(
-                f"no demo has run yet: nothing in {directory}. Start one with: twistd -n callcenter-ws --demo"
+                f"no demo has run yet: nothing in {directory}. Start one with: twistd -n callcenter-ws --demo\n"
+                "For another gateway name its configuration: --config FILE"
             ) from None
         except (ValueError, KeyError, TypeError) as error:
             raise DemoUnavailable(

@@ -107,6 +107,8 @@ def test_a_screen_that_shows_a_code_goes_on_when_it_is_approved(tab: Tab, demo: 
     tab.wait_for("document.querySelector('[data-action=code]')")
     tab.click("[data-action=code]")
     tab.wait_for("/^[0-9A-Z]{4}-[0-9A-Z]{4}$/.test(document.querySelector('.code')?.textContent)")
+    # Another gateway than the demo shows "--config FILE", too.
+    assert tab.text(".command").split() == ["callcenter-ws", "pair", tab.text(".code"), "--tenant", "TENANT"]
     approved = run("pair", tab.text(".code"), "--tenant", "demo", environment=demo.environment)
     assert approved.returncode == 0, approved.stderr
     tab.wait_for("location.pathname === '/wallboard'")

@@ -100,6 +100,7 @@ export const TEXTS = {
   "login.code.title": "Code of this screen",
   "login.code.hint": "On a machine of the gateway, an operator approves this screen with:",
   "login.code.tenant": "TENANT",
+  "login.code.config": "FILE",
   "login.code.then": "The screen then goes on by itself. A code is good for ten minutes and is then replaced.",
   "login.signed_in.title": "Signed in",
   "login.signed_in.as": "{name}, {role}, tenant {tenant}",

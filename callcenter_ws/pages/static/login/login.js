@@ -64,9 +64,15 @@ const code = () => html`
   ${state.code ? approving() : nothing}
   <button data-action="name" @click=${leaveCode}>${text("login.with_name")}</button>`;
 
+/** The command of the operator; without a configuration it is for the demo. */
+const pairCommand = () => [
+  ...["callcenter-ws", "pair", state.code, "--tenant", text("login.code.tenant")],
+  ...(state.demo.length ? [] : ["--config", text("login.code.config")]),
+];
+
 const approving = () => html`
   <p>${text("login.code.hint")}</p>
-  <p class="command"><code>${["callcenter-ws", "pair", state.code, "--tenant", text("login.code.tenant")].map((word) => html`<span>${word}</span> `)}</code></p>
+  <p class="command"><code>${pairCommand().map((word) => html`<span>${word}</span> `)}</code></p>
   <p class="quiet">${text("login.code.then")}</p>`;
 
 const signedIn = () => html`
