@@ -13,7 +13,7 @@ import { cardsTemplate, emptyTemplate, stripTemplate, tableTemplate } from "./te
 /** @typedef {import("./model.js").Row} Row */
 /**
  * What a board needs of a client.
- * @typedef {{store: any, status: any, now: () => number, on: (name: any, callback: (value: any) => void, options?: {signal?: AbortSignal}) => void}} Source
+ * @typedef {{store: any, status: any, now: () => number, on: (name: any, callback: (value: any) => void, options?: {signal?: AbortSignal}) => void}} BoardClient
  */
 /** @typedef {(queue: string, look: import("./chart.js").Look) => unknown} Chart returns what is shown, or `nothing` */
 /**
@@ -69,7 +69,7 @@ class Board {
 
   /**
    * @param {HTMLElement} root
-   * @param {Source} client
+   * @param {BoardClient} client
    * @param {Settings} settings
    * @param {Partial<Timing> & {chart?: Chart}} options
    */
@@ -253,7 +253,7 @@ function sizes(made) {
 /**
  * Show a wallboard in an element until it is closed.
  * @param {HTMLElement} root
- * @param {Source} client
+ * @param {BoardClient} client
  * @param {Settings} settings
  * @param {Partial<Timing> & {chart?: Chart}} [options] `chart` draws the day of a queue that is shown alone
  * @returns {{draw: () => void, use: (settings: Settings) => void, close: () => void}}
