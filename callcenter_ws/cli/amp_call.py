@@ -57,9 +57,7 @@ def call_amp(
             # What AMP calls every argument that is refused: its name says nothing to an operator.
             raise CommandFailed(refusal.message) from None
         hint = demo_hint(target) if refusal.code is ErrorCode.UNAVAILABLE and not arguments.amp else ""
-        # Of a command without an event, this is only the code for whatever is wrong with its arguments.
-        is_misleading = refusal.code is ErrorCode.INVALID_EVENT and command is not PublishEvent
-        raise CommandFailed(f"{refusal.message if is_misleading else refusal}{hint}") from None
+        raise CommandFailed(f"{refusal}{hint}") from None
     except TimeoutError:
         raise CommandFailed(f"no answer from {endpoint} within {arguments.timeout:g} s; {without_answer}") from None
 
