@@ -41,7 +41,8 @@ CASES = (
     "bridge",
     "statistics",
 )
-NOT_INSTALLED = re.compile(r"not installed; bench/setup installs it$")
+EXPLAINED = re.compile(r"not installed; bench/setup installs it$|not delivered completely and in order: ")
+"""Why a peer has no figures: it is missing, or it has lost events, which some do on a busy machine."""
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +87,7 @@ def test_the_gateway_is_measured_and_missing_peers_are_named(results: dict[str, 
     for row in results[case]["rows"]:
         if row["unavailable"]:
             assert not row["label"].startswith("gateway")
-            assert NOT_INSTALLED.search(row["unavailable"]), row
+            assert EXPLAINED.search(row["unavailable"]), row
     assert any(row["figures"] for row in results[case]["rows"])
 
 
