@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 
+from twisted.logger import Logger
 from twisted.web.client import Agent
 
 from callcenter_ws.auth.jwks import JwksSource
@@ -22,6 +23,8 @@ from callcenter_ws.runtime.secret_files import make_secret
 from callcenter_ws.workers.handoff import WorkerHandoff
 from callcenter_ws.ws.handshake import OptionalTokenSources
 from callcenter_ws.ws.origin import OriginList, OriginPolicy, PublicTenant
+
+_log = Logger()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -112,7 +115,8 @@ def page_token_keys(settings: Settings) -> list[bytes]:
     """Return the keys of the pages' tokens; none if signing in is off.
 
     Beside a store's file a key is made at the first start: it lasts as long as the sessions in the file. Processes that
-    share a Redis need a file that all of them have. With a store in memory the sessions end with the process.
+    share a Redis need a file that all of them have. With a store in memory the sessions end with the process. If the
+    key cannot be written beside the store, signing in is off, and the log says why.
 
     Raises:
         OSError, ValueError: a file cannot be used.
@@ -121,7 +125,11 @@ def page_token_keys(settings: Settings) -> list[bytes]:
     if path is None:
         return [] if settings.redis_is_used else [secrets.token_bytes(MIN_KEY_BYTES)]
     if settings.session.key_file is None:
-        make_secret(path, secrets.token_urlsafe(48))
+        try:
+            make_secret(path, secrets.token_urlsafe(48))
+        except OSError as error:
+            _log.warn("signing in is off: cannot write its key to {path}: {reason}", path=path, reason=error.strerror)
+            return []
     return page_keys(path)
 
 
