@@ -167,7 +167,7 @@ class AccountContract:
         assert await public_ids(accounts, name="anna") == [1, 2]
         assert await public_ids(accounts, tenant_id="globex") == [3]
         assert await public_ids(accounts, name="anna", tenant_id="globex") == []
-        assert await public_ids(accounts, name="nobody") == []
+        assert await public_ids(accounts, name="unknown") == []
         page = await accounts.sessions(None, None, session(1).public_id, 2, NOW)
         assert [one.public_id for one in page] == [session(2).public_id, session(3).public_id]
         assert list(await accounts.end_sessions(NOW, public_id=screen(4).public_id)) == [screen(4)]

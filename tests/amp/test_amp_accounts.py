@@ -1,4 +1,4 @@
-"""The commands about users, sessions and screens: who may, and what is answered."""
+"""AMP commands for users, sessions and screens: which peers may call them, and what each one answers."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ def test_the_store_has_nothing_that_signs_in(world: AccountWorld) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "password"), [("anna", "wrong password"), ("nobody", PASSWORD), ("Anna", PASSWORD), ("anna", "")]
+    ("name", "password"), [("anna", "wrong password"), ("unknown", PASSWORD), ("Anna", PASSWORD), ("anna", "")]
 )
 def test_a_wrong_name_or_password_is_refused_alike(world: AccountWorld, name: str, password: str) -> None:
     world.add_user()
@@ -145,8 +145,8 @@ def test_an_unknown_network_locks_no_user_out_of_a_known_one(world: AccountWorld
 
 def test_names_of_nobody_are_limited_too(world: AccountWorld) -> None:
     world.rules.failed_per_name = 1
-    assert code_of(world.accounts.sign_in("nobody", "x", "a")) is ErrorCode.WRONG_PASSWORD
-    assert code_of(world.accounts.sign_in("nobody", "x", "a")) is ErrorCode.RATE_LIMITED
+    assert code_of(world.accounts.sign_in("unknown", "x", "a")) is ErrorCode.WRONG_PASSWORD
+    assert code_of(world.accounts.sign_in("unknown", "x", "a")) is ErrorCode.RATE_LIMITED
 
 
 def test_a_password_that_is_changed_while_it_is_checked_opens_no_session(world: AccountWorld) -> None:

@@ -112,7 +112,7 @@ def test_a_leader_that_is_frozen_leaves_the_others_to_another(world: ClientWorld
         assert_equals_snapshot(tab, state)
     for tab in others:
         assert alerts(tab) == seqs
-    # What it missed was told as a state: nobody passes on single events for it.
+    # What it missed was told as a state: no tab passes single events on to it.
     assert alerts(frozen) == [seqs[0], seqs[2]]
     assert frozen.evaluate("told.rebuilt.map(({ reason }) => reason)") == ["start", "taken_over"]
     assert leader(tabs) is not frozen

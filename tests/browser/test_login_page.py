@@ -25,7 +25,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
 
 @pytest.fixture
 def own_context(browser: Browser) -> Iterator[Context]:
-    """A context of which each test has its own: nobody is signed in."""
+    """A context of which each test has its own: no user is signed in."""
     made = browser.context()
     yield made
     made.close()

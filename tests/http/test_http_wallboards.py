@@ -68,7 +68,7 @@ def test_the_list_has_names_and_titles_in_the_order_of_the_settings(world: HttpW
     for path in ("/ws/wallboards", "/ws/wallboards/"):
         answer = world.ask("GET", path, f"wallboard:{MINE}:w1")
         assert answer.json == {"wallboards": [{"name": "floor", "title": "Sales floor"}, {"name": "all", "title": ""}]}
-    assert names(world.ask("GET", "/ws/wallboards", "wallboard:nobody:w1")) == []
+    assert names(world.ask("GET", "/ws/wallboards", "wallboard:other:w1")) == []
 
 
 @pytest.mark.usefixtures("options")

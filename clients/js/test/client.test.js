@@ -205,7 +205,7 @@ test("a callback that fails, is late, or returns no token is tried again", async
   }
 });
 
-test("a token of another user begins anew", async () => {
+test("a token of another user starts another session", async () => {
   const world = new World();
   let who = "ada";
   const { client, told } = world.client({ token: () => token({ sub: who }) });

@@ -88,7 +88,7 @@ test("a flood calls back once a second, and keeps few requests", async () => {
   assert.deepEqual(frame.posted.at(-1)[0].id, 10000);
 });
 
-test("the page stops if nobody is signed in, and asks again after any other failure", async () => {
+test("the page stops if no user is signed in, and asks again after any other failure", async () => {
   const words = [];
   const outcomes = [
     () => { throw new TokenRefused("sign in at example.com"); },

@@ -24,7 +24,7 @@ test("changes are told once a frame", () => {
   assert.equal(told.flushes.length, 2);
 });
 
-test("a watch is told of the first value and of each other one, until it ends", () => {
+test("a watch is called with the first value and with each different one, until it ends", () => {
   const { notifier, told } = world();
   let value = 1;
   const seen = [];

@@ -67,7 +67,7 @@ test("when the leader leaves, another resumes at its own position", async () => 
   }
 });
 
-test("a follower that is ahead of the new leader hears nothing twice, one that is behind is told of the state", async () => {
+test("a follower ahead of the new leader receives no event twice, one behind it receives the state", async () => {
   const { world, made } = await tabs(3);
   world.event(11);
   await flush();
@@ -121,7 +121,7 @@ test("a tab that joins during a replay waits for its end", async () => {
   assert.deepEqual(seqs(late), []);
 });
 
-test("a tab with a state follows one that has none, and is told of the state that comes", async () => {
+test("a tab with a state that follows a leader without one reports the next snapshot as rebuilt", async () => {
   const { machine, world, made } = await tabs(2);
   world.socket.end(1006);
   await world.pass(1000);
@@ -322,7 +322,7 @@ test("a tab whose first token fails tries again, and joins then", async () => {
   assert.equal(tab.client.status.state, "live");
 });
 
-test("a leader whose token is another user's begins anew, and leaves the others", async () => {
+test("a leader whose token is another user's starts another session, and leaves the other tabs", async () => {
   let who = "ada";
   const { world, made } = await tabs(2, (number) => ({ token: () => token({ sub: number ? "ada" : who }) }));
   await world.pass(6000);
@@ -392,7 +392,7 @@ test("a tab that joins between welcome and snapshot knows whose connection it is
   assert.deepEqual(seqs(late), [11]);
 });
 
-test("a tab that missed a gap is told that its state was rebuilt, although nothing else differs", async () => {
+test("a tab that missed a gap reports that its state was rebuilt, although nothing else differs", async () => {
   const { world, made } = await tabs(2);
   made[1].deaf = true;
   world.event(11);

@@ -23,7 +23,7 @@ test("calls and rates", () => {
   assert.deepEqual([4.99, 5, 10].map((value) => of("abandon_rate_30m", value)), [0, 1, 2]);
 });
 
-test("nobody staffed is a breach only while calls wait", () => {
+test("no staffed agent is a breach only while calls wait", () => {
   assert.equal(of("agents", 0, { waiting: 1, available: 0, staffed: 0 }), 2);
   assert.equal(of("agents", 0, { waiting: 1, available: 0, staffed: 3 }), 1);
   assert.equal(of("agents", 0, { waiting: 0, available: 0, staffed: 0 }), 0);
