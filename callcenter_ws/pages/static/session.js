@@ -38,10 +38,12 @@ export class SessionRefused extends Error {
  * @param {string} path
  * @param {object} [fields]
  * @param {AbortSignal} [signal]
- * @returns {Promise<any>}
+ * @param {{[name: string]: string}} [headers]
+ * @returns {Promise<any>} rejects with `SessionRefused`, or with another error if the gateway does not answer
  */
-export async function ask(method, path, fields, signal) {
-  const more = method === "GET" ? {} : { headers: { "Content-Type": "application/json" }, body: JSON.stringify(fields ?? {}) };
+export async function ask(method, path, fields, signal, headers = {}) {
+  const json = { "Content-Type": "application/json", ...headers };
+  const more = method === "GET" ? { headers } : { headers: json, body: JSON.stringify(fields ?? {}) };
   const answer = await fetch(path, { method, signal, cache: "no-store", ...more }).catch((error) => {
     throw signal?.aborted ? error : new Error(text("page.unreachable"));
   });
@@ -113,6 +115,11 @@ export async function token({ reason = "connect", signal } = {}) {
     if (error instanceof SessionRefused && FINAL.has(error.code)) throw new TokenRefused(error.message);
     throw error;
   }
+}
+
+/** Return the JSON of a resource that needs a token. Rejects as `ask`, or as `token`. @param {string} path */
+export async function read(path) {
+  return ask("GET", path, undefined, undefined, { Authorization: `Bearer ${await token({ reason: "retry" })}` });
 }
 
 /**

@@ -1,5 +1,5 @@
 // The page /wallboard: the client of the session, the settings of the board, and the board.
-import { openClient } from "../session.js";
+import { openClient, read } from "../session.js";
 import { nextTask } from "../later.js";
 import { text } from "../texts.js";
 import { mountBoard } from "./board.js";
@@ -7,7 +7,6 @@ import { described, followBoard } from "./boards.js";
 import { DayChart } from "./chart.js";
 import { FIGURES } from "./figures.js";
 import { count } from "./format.js";
-import { ask } from "./gateway.js";
 import { complete, ofFragment } from "./settings.js";
 import { followUpdates } from "./update.js";
 import { keepAwake } from "./wake.js";
@@ -33,14 +32,14 @@ async function open() {
   // The first number of a page takes long.
   count(0);
   await nextTask();
-  const chart = new DayChart({ ask, now: () => client.now(), changed: () => board.draw() });
+  const chart = new DayChart({ ask: read, now: () => client.now(), changed: () => board.draw() });
   const board = mountBoard(
     /** @type {HTMLElement} */ (document.getElementById("board")),
     client,
     settingsOf({ note: { text: text("wallboard.connecting"), hint: "" } }),
     { chart: (queue, look) => chart.view(queue, look) },
   );
-  followBoard(client, () => described(name, ask), (given) => board.use(settingsOf(given)));
+  followBoard(client, () => described(name, read), (given) => board.use(settingsOf(given)));
   followUpdates(client, location.pathname, import.meta.url);
 }
 
