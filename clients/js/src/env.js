@@ -29,8 +29,11 @@ export function environment() {
   };
 }
 
-/** Return a random identifier. `crypto.randomUUID` exists in secure contexts only. @returns {string} */
+/** Return a random identifier, which is no secret. @returns {string} */
 export function randomId() {
-  if (crypto.randomUUID) return crypto.randomUUID();
-  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  // In an insecure context there is no `randomUUID`; in Node 18, no `crypto`.
+  const source = globalThis.crypto;
+  if (source?.randomUUID) return source.randomUUID();
+  const bytes = source ? [...source.getRandomValues(new Uint8Array(16))] : Array.from({ length: 16 }, () => Math.random() * 256 | 0);
+  return bytes.map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }

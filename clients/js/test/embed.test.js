@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { beforeEach, mock, test } from "node:test";
+import { fakeTimeouts } from "./fake_timeouts.js";
 
 const ORIGIN = "https://gateway.example";
 /** @type {((event: object) => void)[]} */
@@ -28,7 +29,6 @@ beforeEach(() => {
   listeners = [];
   errors = [];
   mock.restoreAll();
-  mock.timers.reset();
   mock.method(console, "error", (...words) => errors.push(words.join(" ")));
 });
 
@@ -63,8 +63,8 @@ test("nothing else is answered", async () => {
   assert.deepEqual(other.posted, []);
 });
 
-test("a flood calls back once a second, and keeps few requests", async () => {
-  mock.timers.enable({ apis: ["setTimeout"] });
+test("a flood calls back once a second, and keeps few requests", async (context) => {
+  const pass = fakeTimeouts(context);
   let now = 1e6;
   mock.method(performance, "now", () => now);
   const frame = newFrame();
@@ -78,7 +78,7 @@ test("a flood calls back once a second, and keeps few requests", async () => {
     await settled();
     assert.equal(asked, second);
     now += 1000;
-    mock.timers.tick(1000);
+    pass(1000);
     await settled();
     assert.equal(asked, second + 1);
     asked = second;
@@ -114,13 +114,13 @@ test("the page stops if no user is signed in, and asks again after any other fai
   assert.ok(!errors.join().includes("secret"));
 });
 
-test("a callback that does not answer is given up after ten seconds", async () => {
-  mock.timers.enable({ apis: ["setTimeout"] });
+test("a callback that does not answer is given up after ten seconds", async (context) => {
+  const pass = fakeTimeouts(context);
   const frame = newFrame();
   let given;
   embed(frame, { origin: ORIGIN, token: ({ signal }) => ((given = signal), new Promise(() => {})) });
   post(frame, request(1));
-  mock.timers.tick(10000);
+  pass(10000);
   await settled();
   assert.ok(given.aborted);
   assert.equal(frame.posted[0][0].retry, true);

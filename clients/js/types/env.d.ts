@@ -7,7 +7,7 @@
  */
 /** @returns {Env} */
 export function environment(): Env;
-/** Return a random identifier. `crypto.randomUUID` exists in secure contexts only. @returns {string} */
+/** Return a random identifier, which is no secret. @returns {string} */
 export function randomId(): string;
 /**
  * `page` is the target of `online`, `visibilitychange` and the like; null outside a browser.

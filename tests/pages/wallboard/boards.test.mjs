@@ -3,6 +3,7 @@ import test from "node:test";
 import { described, followBoard } from "../../../callcenter_ws/pages/static/wallboard/boards.js";
 import { FIGURES } from "../../../callcenter_ws/pages/static/wallboard/figures.js";
 import { DEFAULTS, complete, ofFragment } from "../../../callcenter_ws/pages/static/wallboard/settings.js";
+import { fakeTimeouts } from "../../../clients/js/test/fake_timeouts.js";
 
 const refused = (status) => Object.assign(new Error("refused"), { status });
 const gateway = (answers) => async (path) => {
@@ -34,7 +35,7 @@ test("what passes by itself is thrown", async () => {
 });
 
 test("the settings are asked for when the client is live, again after five minutes, and used when they have changed", async (context) => {
-  context.mock.timers.enable({ apis: ["setTimeout"] });
+  const pass = fakeTimeouts(context);
   const settle = () => new Promise((done) => setImmediate(done));
   const used = [];
   let tell;
@@ -52,14 +53,14 @@ test("the settings are asked for when the client is live, again after five minut
   tell({ state: "live" });
   await settle();
   assert.deepEqual([asked, used], [1, []]);
-  context.mock.timers.tick(5_000);
+  pass(5_000);
   await settle();
   assert.deepEqual([asked, used], [2, [2]]);
-  context.mock.timers.tick(300_000);
+  pass(300_000);
   await settle();
   assert.deepEqual([asked, used], [3, [2]]);
   tell({ state: "offline" });
-  context.mock.timers.tick(3_000_000);
+  pass(3_000_000);
   assert.equal(asked, 3);
   tell({ state: "live" });
   await settle();
