@@ -894,6 +894,23 @@ class MailContract:
         assert await self.waiting(bench) == []
 
     @pytest_twisted.ensureDeferred
+    async def test_an_identifier_used_again_after_the_window_is_another_item(self, bench: Bench) -> None:
+        await self.notify(bench, "a", "b")
+        for _ in range(2):
+            bench.clock.advance(WINDOW + 1)
+            await self.notify(bench, "a")
+        assert await self.waiting(bench) == ["a", "b", "a", "a"]
+        bench.broker.mark_mail_sent(A, "7", ["a"])
+        page = await bench.broker.read_mailbox(A, "7", 0, 10)
+        sent = [(item.publication.seq, item.sent) for item in page.items]
+        assert sent == [(1, True), (2, False), (3, True), (4, True)]
+        bench.broker.acknowledge_mail(A, "7", ["a"])
+        assert await self.waiting(bench) == ["b"]
+        bench.clock.advance(WINDOW + 1)
+        await self.notify(bench, "a")
+        assert await self.waiting(bench) == ["b", "a"]
+
+    @pytest_twisted.ensureDeferred
     async def test_a_full_mailbox_loses_its_oldest_items_and_has_a_gap(self, bench: Bench) -> None:
         await self.notify(bench, "other", user_id="8")
         for start in range(0, 1_002, 167):

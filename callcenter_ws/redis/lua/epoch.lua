@@ -63,7 +63,8 @@ local function begin_from_nothing()
     end
   end
   for _, user in ipairs(redis.call('SMEMBERS', key('mailusers'))) do
-    redis.call('UNLINK', key('mail:' .. user), key('mailends:' .. user), key('letters:' .. user), key('sent:' .. user))
+    redis.call('UNLINK', key('mail:' .. user), key('mailends:' .. user), key('letters:' .. user), key('sent:' .. user),
+      key('mailagain:' .. user))
   end
   redis.call('UNLINK', key('spans'), key('clientspans'), key('mailusers'))
   return begin_epoch(ARGV[1], ARGV[2], 0, {})

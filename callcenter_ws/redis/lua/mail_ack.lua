@@ -6,8 +6,26 @@ local base = string.sub(KEYS[1], 1, -5)
 local user = ARGV[1]
 local order, sent = base .. 'mail:' .. user, base .. 'sent:' .. user
 local deleted = 0
-for at = 3, #ARGV do
-  local id = ARGV[at]
+
+-- Return the ids, and the names of further items with one of them, as stream.lua makes them.
+local function items_with(ids)
+  if redis.call('EXISTS', base .. 'mailagain:' .. user) == 0 then
+    return ids
+  end
+  local wanted, all = {}, {}
+  for _, id in ipairs(ids) do
+    wanted[id] = true
+    table.insert(all, id)
+  end
+  for _, name in ipairs(redis.call('ZRANGE', order, 0, -1)) do
+    if wanted[string.match(name, '^%z%d+ (.*)$') or false] then
+      table.insert(all, name)
+    end
+  end
+  return all
+end
+
+for _, id in ipairs(items_with({unpack(ARGV, 3)})) do
   if ARGV[2] == 'sent' then
     if redis.call('ZSCORE', order, id) then
       redis.call('SADD', sent, id)

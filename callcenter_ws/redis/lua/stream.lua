@@ -505,6 +505,11 @@ local displaced = 0
 local function add_to_mailbox(seq, id, at, facts, line)
   local user = facts.user
   local order, ends, items = key('mail:' .. user), key('mailends:' .. user), key('letters:' .. user)
+  if redis.call('ZSCORE', order, id) then
+    -- The id was published once more after the window for duplicates. An id has no control character, so this is none.
+    id = '\0' .. seq .. ' ' .. id
+    redis.call('SET', key('mailagain:' .. user), 1, 'EX', 2 * WEEK)
+  end
   redis.call('ZADD', order, seq, id)
   redis.call('ZADD', ends, facts.ends, id)
   redis.call('HSET', items, id, at .. ' ' .. line)
