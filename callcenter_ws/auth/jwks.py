@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from contextlib import suppress
 from ipaddress import ip_address
@@ -26,7 +25,7 @@ from callcenter_ws import __version__
 from callcenter_ws.auth.jwkset import JwkSet, parse_jwk_set
 from callcenter_ws.auth.keys import KeyRing, UnusableKey
 from callcenter_ws.auth.missing_keys import FetchBudget, MissingKeys
-from callcenter_ws.runtime.backoff import Backoff
+from callcenter_ws.runtime.backoff import JITTER, Backoff
 from callcenter_ws.runtime.clock import Clock, Timer
 
 MAX_DOCUMENT_BYTES = 262_144
@@ -98,7 +97,7 @@ class JwksSource(Service):
         *,
         interval: float = 300.0,
         known: JwkSet | None = None,
-        uniform: Callable[[float, float], float] = random.uniform,
+        uniform: Callable[[float, float], float] = JITTER,
     ) -> None:
         self._url, self._shown_url = _checked_url(url)
         self._ring = ring

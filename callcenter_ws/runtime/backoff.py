@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
+from random import SystemRandom
+
+JITTER = SystemRandom().uniform
+"""Draws from the system, so that a seed of the shared generator of ``random`` neither repeats nor is used up."""
 
 
 class Backoff:
@@ -19,9 +22,7 @@ class Backoff:
 
     __slots__ = ("_first", "_maximum", "_next", "_uniform")
 
-    def __init__(
-        self, first: float, maximum: float, *, uniform: Callable[[float, float], float] = random.uniform
-    ) -> None:
+    def __init__(self, first: float, maximum: float, *, uniform: Callable[[float, float], float] = JITTER) -> None:
         self._first = first
         self._maximum = maximum
         self._next = first
