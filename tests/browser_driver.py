@@ -49,8 +49,9 @@ class Browser:
         self._is_tracing = False
         try:
             endpoint = self._process.expect(r"DevTools listening on (ws://\S+)")[1]
-            # Not as a context manager: ``close`` closes it.
-            self._socket = connect(endpoint, max_size=None, open_timeout=DEADLINE, legacy=True)
+            # Not as a context manager: ``close`` closes it. Without pings: their thread would live for all later tests,
+            # and uses up random numbers, which property tests report; a busy browser answers late, and is no failure.
+            self._socket = connect(endpoint, max_size=None, open_timeout=DEADLINE, ping_interval=None, legacy=True)
         except BaseException:
             self._process.stop(signal.SIGKILL)
             raise

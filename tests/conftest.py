@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
+from processes import wait_until
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogPublisher
 from world import World
 from zope.interface import implementer
@@ -51,6 +53,16 @@ def error_log(request: pytest.FixtureRequest) -> Iterator[ErrorLog]:
         globalLogPublisher.removeObserver(log)
     if log.events and request.node.get_closest_marker("logs_errors") is None:
         pytest.fail(f"the test logged errors:\n{log}")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_pings_in_later_tests() -> Iterator[None]:
+    """Fail a module that leaves a connection of ``websockets`` whose thread sends pings.
+
+    Their payloads are drawn from the shared generator of ``random``, which property tests must have for themselves.
+    """
+    yield
+    wait_until(lambda: not [thread for thread in threading.enumerate() if thread.name.endswith("(keepalive)")], "pings")
 
 
 def pytest_configure(config: pytest.Config) -> None:

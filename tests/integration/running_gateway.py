@@ -80,6 +80,8 @@ class RunningGateway:
         scheme = "wss" if self.scheme == "https" else "ws"
         # Not as a context manager: a test has many of them open at the same time.
         options.setdefault("legacy", True)
+        # Its thread would outlive a test that leaves the connection open.
+        options.setdefault("ping_interval", None)
         return connect(f"{scheme}://127.0.0.1:{self.port}{path}", open_timeout=DEADLINE, **options)
 
     def http(
