@@ -49,6 +49,13 @@ class ErrorCode(StrEnum):
     UNKNOWN_CODE = "unknown_code"
     UNKNOWN_USER = "unknown_user"
     USER_EXISTS = "user_exists"
+    COMMANDS_OFF = "commands_off"
+    UNKNOWN_COMMAND = "unknown_command"
+    CONFLICT = "conflict"
+    NO_SOURCE = "no_source"
+    SOURCE_DOWN = "source_down"
+    UNSUPPORTED = "unsupported"
+    NOT_ALLOWED = "not_allowed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +125,13 @@ ERRORS: dict[ErrorCode, ErrorEntry] = {
         ),
         ErrorEntry(ErrorCode.UNKNOWN_USER, 404, b"INVALID_EVENT", "there is no user with this name"),
         ErrorEntry(ErrorCode.USER_EXISTS, 409, b"INVALID_EVENT", "there is a user with this name already"),
+        ErrorEntry(ErrorCode.COMMANDS_OFF, 404, b"INVALID_EVENT", "commands are not enabled at this gateway"),
+        ErrorEntry(ErrorCode.UNKNOWN_COMMAND, 404, b"INVALID_EVENT", "there is no open command with this id"),
+        ErrorEntry(ErrorCode.CONFLICT, 409, b"INVALID_EVENT", "this command_id was used for another command"),
+        ErrorEntry(ErrorCode.NO_SOURCE, 501, b"INVALID_EVENT", "no source of the tenant carries out this command"),
+        ErrorEntry(ErrorCode.SOURCE_DOWN, 503, b"UNAVAILABLE", "the source that would carry it out is disconnected"),
+        ErrorEntry(ErrorCode.UNSUPPORTED, 501, b"INVALID_EVENT", "the source cannot do this"),
+        ErrorEntry(ErrorCode.NOT_ALLOWED, 403, b"FORBIDDEN", "not allowed for this user, call or queue"),
     )
 }
 

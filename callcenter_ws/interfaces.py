@@ -10,6 +10,7 @@ import msgspec
 
 from callcenter_ws.errors import CloseCode, Refusal
 from callcenter_ws.events.catalogue import EntityKey
+from callcenter_ws.events.commands import CommandKey, CommandRecord
 from callcenter_ws.events.entity import Entity
 from callcenter_ws.events.event import Event
 from callcenter_ws.events.principal import Principal
@@ -299,6 +300,13 @@ class Broker(Protocol):
         They change while later events arrive. What was read of one is confirmed by its version.
         """
 
+    def entity(self, tenant_id: str, key: EntityKey) -> Awaitable[Entity | None]:
+        """Return one entity of the tenant's state; None if there is none with this key."""
+
+    @property
+    def commands(self) -> CommandStore:
+        """The commands that the store keeps."""
+
     def read_mailbox(self, tenant_id: str, user_id: str, after: int, limit: int) -> Awaitable[MailboxPage]:
         """Return at most ``limit`` items of a user's mailbox with ``seq`` greater than ``after``.
 
@@ -320,6 +328,46 @@ class Broker(Protocol):
 
     def not_ready(self) -> str | None:
         """Return why the broker cannot serve now, for ``/readyz``; None when it can."""
+
+
+class CommandStore(Protocol):
+    """Keeps commands, from their acceptance until they are forgotten. Every broker has one, as ``commands``.
+
+    A command is closed by ``Broker.publish`` of an event with a ``StoreCondition`` that ``closes`` it. Every method
+    raises ``Refusal``, ``unavailable``, when the store cannot be reached, and is durable when it returns. Times are
+    Unix milliseconds. Every store passes ``tests/command_store_contract.py``.
+    """
+
+    def accept(self, record: CommandRecord) -> Awaitable[CommandRecord | None]:
+        """Add a command, and announce it (``listen``); if there is one with its key, change nothing and return that.
+
+        Closed commands are forgotten ``LIFETIME_SECONDS`` after their acceptance.
+
+        Raises:
+            Refusal: ``overloaded``: ``MAX_OPEN`` commands of the tenant are open, or ``MAX_COMMANDS`` are kept.
+        """
+
+    def dispatch(self, key: CommandKey, now_ms: int) -> Awaitable[CommandRecord | None]:
+        """Record that a command is about to be sent to its source, and return it.
+
+        None, and nothing is changed, unless it is ``accepted`` and its deadline lies after ``now_ms``: to one caller
+        at most, over all nodes, is a command returned.
+        """
+
+    def command(self, key: CommandKey) -> Awaitable[CommandRecord | None]:
+        """Return a command; None if there is none with this key."""
+
+    def waiting(self, source_scope: str, source: str, tenants: Sequence[str]) -> Awaitable[Sequence[CommandRecord]]:
+        """Return the commands of a source in these tenants that are ``accepted``, by acceptance; at most 1,000."""
+
+    def overdue(self, before_ms: int, limit: int) -> Awaitable[Sequence[CommandRecord]]:
+        """Return at most ``limit`` open commands of any tenant whose deadline lies before ``before_ms``."""
+
+    def listen(self, accepted: Callable[[str, str, str], None]) -> None:
+        """Call ``accepted`` with tenant, scope and name of its source after a command was accepted, at any node.
+
+        A call may be missing, as while Redis cannot be reached: ``waiting`` finds what was missed.
+        """
 
 
 class PublicationListener(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from callcenter_ws.events.commands import COMMANDS
 from callcenter_ws.runtime.suggestions import closest_name
 
 HEALTH = "health"
@@ -10,8 +11,11 @@ HEALTH = "health"
 CHATS = "chats"
 """The capability of a source that opens and ends chat sessions."""
 
-CAPABILITIES = (HEALTH, CHATS)
-"""Those that the gateway knows. Others are kept and shown: a later release may know them."""
+CAPABILITIES = (HEALTH, CHATS, *COMMANDS)
+"""Those that the gateway knows: the names of commands are the capabilities to carry them out.
+
+Others are kept and shown: a later release may know them.
+"""
 
 
 def capability_problem(name: str) -> str | None:

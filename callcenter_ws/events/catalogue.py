@@ -14,7 +14,7 @@ from typing import Annotated, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
-from callcenter_ws.events.principal import STAFF_AND_VISITORS, STAFF_AND_WALLS, Role
+from callcenter_ws.events.principal import STAFF, STAFF_AND_VISITORS, STAFF_AND_WALLS, Role
 from callcenter_ws.runtime.json import MAX_INTEGER, Integer, JsonValue
 
 Id = Annotated[str, Meta(min_length=1, max_length=255)] | Integer
@@ -143,7 +143,7 @@ def _declare(
                 payload,
                 frozenset(audience),
                 carries_call=carries_call,
-                of_queue=family in ("call", "queue"),
+                of_queue=family in ("call", "queue") or name == "command.executed",
                 of_chat=family == "chat",
                 agent_fields=tuple(field for field in _AGENT_FIELDS if field in declared),
                 unanswered=unanswered,
@@ -508,6 +508,46 @@ class QueueAlertRaised(QueueAlert, kw_only=True):
 @_declare("queue.alert.cleared", slot=replace(_ALERT_SLOT, keeps=None, drops="*"), by_gateway=True)
 class QueueAlertCleared(QueueAlert, kw_only=True):
     """The rule is kept again, or is not evaluated any more."""
+
+
+class CommandClosed(Payload, kw_only=True):
+    """The fields of ``command.done`` and ``command.failed``, which only the asker sees."""
+
+    command_id: Id
+    name: Text
+    source: Id | None = None
+    data: JsonValue = None
+    message: Text | None = None
+
+
+@_declare("command.done", audience=STAFF, needs_user=True, by_gateway=True)
+class CommandDone(CommandClosed, kw_only=True):
+    """It was carried out, or it was already so."""
+
+
+@_declare("command.failed", audience=STAFF, needs_user=True, by_gateway=True)
+class CommandFailed(CommandClosed, kw_only=True):
+    """It was not carried out, or, with ``outcome_unknown``, that is not known."""
+
+    code: Text
+
+
+@_declare("command.executed", audience={Role.SUPERVISOR, Role.ADMIN}, by_gateway=True)
+class CommandExecuted(Payload, kw_only=True):
+    """Who had what done to what, and how it ended; by the ``queues`` claim."""
+
+    command_id: Id
+    name: Text
+    user_id: Id
+    role: Text
+    source: Id | None = None
+    queue_name: Id | None = None
+    call_id: Id | None = None
+    session_id: Id | None = None
+    subject_user_id: Id | None = None
+    outcome: Literal["done", "failed"]
+    code: Text | None = None
+    duration: Number
 
 
 @_declare("statistics.settings.changed", audience={Role.ADMIN}, by_gateway=True)

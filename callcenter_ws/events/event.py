@@ -12,6 +12,7 @@ import msgspec
 
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.catalogue import CATALOGUE, EntityKey, EventType, Payload, Slot
+from callcenter_ws.events.commands import CommandClosing
 from callcenter_ws.events.identifiers import MAX_ID_LENGTH, has_control_character
 from callcenter_ws.events.mistakes import (
     join_mistakes,
@@ -79,15 +80,19 @@ class ChatWriter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StoreCondition(msgspec.Struct, frozen=True, kw_only=True):
-    """What the store checks, together with appending an event of the process that folds the tenant's statistics.
+    """What the store checks, together with appending an event that the gateway makes.
 
     Attributes:
         fence: refuse the event (``stale_generation``) if another process has taken the tenant; None: do not check.
         entity_seq: refuse it (``unknown_alert``) unless the last event of its entity has this position; None: do not.
+        closes: refuse it (``unknown_command``) unless a command is open; close that command with it; None: do not.
+        follows: refuse it (``unknown_command``) unless the event before it in the same call was appended now.
     """
 
     fence: int | None = None
     entity_seq: int | None = None
+    closes: CommandClosing | None = None
+    follows: bool = False
 
 
 class Event(msgspec.Struct, eq=False, kw_only=True, gc=False):

@@ -16,7 +16,7 @@ MAX_NAME_LENGTH = 128
 MAX_TEXT_LENGTH = 64
 """Of ``kind`` and ``version``."""
 
-MAX_CAPABILITIES = 16
+MAX_CAPABILITIES = 64
 MAX_CAPABILITY_LENGTH = 32
 MAX_TENANTS = 1_000
 """Tenants of one source; more are refused with ``invalid_event``."""
