@@ -90,7 +90,8 @@ class CommandType:
             ``queue_name``; None: nothing that exists already.
         agents: for whom an agent may issue it by default; None: agents may not.
         supervisors: the same for supervisors. Admins and services may issue every command for everything.
-        by_gateway: ``always``: the gateway carries it out. ``unless_owned``: where no source owns chats. None: a source.
+        by_gateway: ``always``: the gateway carries it out. ``unless_owned``: where no source owns chats. None: a
+            source does.
     """
 
     name: str
@@ -141,6 +142,8 @@ class SetAgentState(CommandPayload, kw_only=True):
 
 @_declare("queue.member.pause", "queue.member.unpause", deadline=5, subject="user_id")
 class PauseMember(CommandPayload, kw_only=True):
+    """``user_id`` is the asker unless it is given."""
+
     queue_name: Name
     user_id: Name | None = None
     reason: Text | None = None
@@ -148,6 +151,8 @@ class PauseMember(CommandPayload, kw_only=True):
 
 @_declare("queue.member.add", deadline=5, subject="user_id", agents=None)
 class AddMember(CommandPayload, kw_only=True):
+    """``user_id`` is the asker unless it is given; a lower ``penalty`` is called first."""
+
     queue_name: Name
     user_id: Name | None = None
     penalty: Annotated[int, Meta(ge=0, le=1_000)] | None = None
@@ -155,6 +160,8 @@ class AddMember(CommandPayload, kw_only=True):
 
 @_declare("queue.member.remove", deadline=5, subject="user_id", agents=None)
 class RemoveMember(CommandPayload, kw_only=True):
+    """``user_id`` is the asker unless it is given."""
+
     queue_name: Name
     user_id: Name | None = None
 
@@ -168,45 +175,61 @@ class Originate(CommandPayload, kw_only=True):
 
 @_declare("call.answer", "call.hold", "call.unhold", deadline=5, subject="call_id", supervisors=Scope.OWN)
 class OfCall(CommandPayload, kw_only=True):
+    """Answers, holds or retrieves a call, where the exchange can."""
+
     call_id: Name
 
 
 @_declare("call.hangup", deadline=5, subject="call_id")
 class HangUp(CommandPayload, kw_only=True):
+    """Ends a call."""
+
     call_id: Name
 
 
 @_declare("call.transfer", deadline=10, subject="call_id")
 class Transfer(CommandPayload, kw_only=True):
+    """Transfers a call without asking its new destination (blind)."""
+
     call_id: Name
     destination: Destination
 
 
 @_declare("call.consult", deadline=60, subject="call_id", supervisors=Scope.OWN)
 class Consult(CommandPayload, kw_only=True):
+    """Calls a third party while the call is held."""
+
     call_id: Name
     destination: Destination
 
 
 @_declare("call.consult.complete", "call.consult.cancel", deadline=10, subject="call_id", supervisors=Scope.OWN)
 class EndConsultation(CommandPayload, kw_only=True):
+    """Transfers the held call to the third party, or returns to it."""
+
     call_id: Name
 
 
 @_declare("call.monitor", deadline=10, subject="call_id", agents=None)
 class Monitor(CommandPayload, kw_only=True):
+    """Listens to a call without being heard."""
+
     call_id: Name
     mode: Literal["listen"]
 
 
 @_declare("call.record", deadline=5, subject="call_id")
 class Record(CommandPayload, kw_only=True):
+    """Controls the recording of a call."""
+
     call_id: Name
     action: Literal["start", "stop", "pause", "resume"]
 
 
 @_declare("call.disposition", deadline=5, subject="call_id", by_gateway="always")
 class Disposition(CommandPayload, kw_only=True):
+    """Records what a call was about; ``code`` is one of the configured."""
+
     call_id: Name
     code: Annotated[str, Meta(min_length=1, max_length=64)]
     note: Text | None = None
@@ -214,17 +237,23 @@ class Disposition(CommandPayload, kw_only=True):
 
 @_declare("chat.accept", deadline=5, subject="session_id", by_gateway="unless_owned")
 class AcceptChat(CommandPayload, kw_only=True):
+    """Assigns a chat to the asker."""
+
     session_id: Name
 
 
 @_declare("chat.transfer", deadline=5, subject="session_id", by_gateway="unless_owned")
 class TransferChat(CommandPayload, kw_only=True):
+    """Assigns a chat to another agent."""
+
     session_id: Name
     to_agent_id: Name
 
 
 @_declare("chat.close", deadline=5, subject="session_id", by_gateway="unless_owned")
 class CloseChat(CommandPayload, kw_only=True):
+    """Ends a chat."""
+
     session_id: Name
     reason: Text | None = None
 
