@@ -383,6 +383,54 @@ class ClientEvent(GatewayCommand):
     response: ClassVar = []
 
 
+class Command(GatewayCommand):
+    """Called by the gateway, on a connection whose ``kinds`` include ``command``: the source is to carry this out.
+
+    The answer means that the source has taken the command: it will send ``CommandOutcome``, and carries the command out
+    once at most. An error means that it was not taken, and is not carried out; ``OVERLOADED``: the source is busy.
+
+    ``payload`` is a JSON object with the fields of the command ``name``. ``user_id`` and ``role`` are those of the
+    person or service that asks. Nothing may be begun after ``deadline_ms``, Unix milliseconds of the gateway; ``Hello``
+    and ``Ping`` answer its time.
+    """
+
+    arguments: ClassVar = [
+        (b"command_id", amp.Unicode()),
+        (b"tenant_id", amp.Unicode()),
+        (b"name", amp.Unicode()),
+        (b"payload", JsonText()),
+        (b"user_id", amp.Unicode()),
+        (b"role", amp.Unicode()),
+        (b"deadline_ms", amp.Integer()),
+    ]
+    response: ClassVar = []
+
+
+class CommandOutcome(GatewayCommand):
+    """Tell how a command of the source ended, after ``Hello``, in the order of the source's events.
+
+    ``tenant_id``, ``user_id`` and ``command_id`` are those of ``Command``; ``source_seq`` is of the same numbering as
+    that of events. ``state`` is ``done`` or ``failed``. ``code`` says why it failed, ``message`` says it for the person
+    who asked, and ``data`` is a JSON text of at most 4,096 bytes. ``timestamp`` is when it ended (RFC 3339).
+
+    ``accepted`` is false if the command had its outcome already, or is not known any more: this one is dropped, and its
+    number counts as used.
+    """
+
+    arguments: ClassVar = [
+        (b"tenant_id", amp.Unicode()),
+        (b"user_id", amp.Unicode()),
+        (b"command_id", amp.Unicode()),
+        (b"source_seq", amp.Integer(optional=True)),
+        (b"state", amp.Unicode()),
+        (b"code", amp.Unicode(optional=True)),
+        (b"message", amp.Unicode(optional=True)),
+        (b"data", JsonText(optional=True)),
+        (b"timestamp", amp.Unicode(optional=True)),
+    ]
+    response: ClassVar = [(b"accepted", amp.Boolean())]
+
+
 class Ping(GatewayCommand):
     """Return the version and the node id of the gateway that answers, and its Unix time in milliseconds.
 
