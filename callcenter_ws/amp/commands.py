@@ -390,7 +390,8 @@ class Command(GatewayCommand):
     once at most. An error means that it was not taken, and is not carried out; ``OVERLOADED``: the source is busy.
 
     ``payload`` is a JSON object with the fields of the command ``name``. ``user_id`` and ``role`` are those of the
-    person or service that asks. Nothing may be begun after ``deadline_ms``, Unix milliseconds of the gateway; ``Hello``
+    person or service that asks, and ``extension`` is that of its token, if the token has one: its own device, so that
+    the source need not check it against its hot desks. Nothing may be begun after ``deadline_ms``, Unix milliseconds of the gateway; ``Hello``
     and ``Ping`` answer its time.
     """
 
@@ -401,6 +402,7 @@ class Command(GatewayCommand):
         (b"payload", JsonText()),
         (b"user_id", amp.Unicode()),
         (b"role", amp.Unicode()),
+        (b"extension", amp.Unicode(optional=True)),
         (b"deadline_ms", amp.Integer()),
     ]
     response: ClassVar = []

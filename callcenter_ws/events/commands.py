@@ -274,6 +274,7 @@ class CommandRecord(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         key: whose command it is.
         role: of the asker; ``queues``: its claim; both for the check at dispatch.
+        extension: the claim of the asker's token; the asker's own device, which needs no hot desk.
         payload: the declared fields as JSON text; equal payloads have equal texts.
         source: the name of the source that is to carry it out; empty: the gateway.
         source_scope: the scope of that source (``interfaces.SourceRecord``).
@@ -289,6 +290,7 @@ class CommandRecord(msgspec.Struct, frozen=True, kw_only=True):
     source: str = ""
     source_scope: str = ""
     queues: tuple[str, ...] | None = None
+    extension: str | None = None
     queue_name: str | None = None
     accepted_ms: int
     deadline_ms: int

@@ -31,7 +31,7 @@ WIRE_FORMAT = {
     "ListSessions": ("tenant_id? name? after?", "sessions more"),
     "EndSessions": ("name? session?", "sessions closed"),
     "ApprovePairing": ("code tenant_id role queues? name?", "network"),
-    "Command": ("command_id tenant_id name payload user_id role deadline_ms", ""),
+    "Command": ("command_id tenant_id name payload user_id role extension? deadline_ms", ""),
     "CommandOutcome": (
         "tenant_id user_id command_id source_seq? state code? message? data? timestamp?",
         "accepted",
