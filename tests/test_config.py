@@ -801,6 +801,8 @@ def test_the_sections_and_the_limits() -> None:
         "cluster",
         "statistics",
         "archive",
+        "commands",
+        "audit",
         "tenants",
         "control",
         "log",

@@ -340,6 +340,7 @@ def test_the_tenant_in_comments_of_the_etc_file_is_valid(folder: Path) -> None:
     assert acme.statistics.enabled
     assert (len(acme.alerts), len(acme.webhooks), list(acme.statistics.queues)) == (1, 1, ["sales"])
     assert [board.name for board in acme.wallboards] == ["floor"]
+    assert acme.commands.route == {"agent.state.set": "pbx1", "call.*": "pbx2"}
 
 
 def test_limits_that_are_not_given_have_their_defaults(folder: Path) -> None:

@@ -8,7 +8,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from callcenter_ws.config.rules import Finding, listeners
+from callcenter_ws.config.findings import Finding
+from callcenter_ws.config.rules import listeners
 from callcenter_ws.config.settings import Settings
 
 SOCKET_PATH_BYTES = 107

@@ -53,6 +53,7 @@ _PROCESS = (
     "statistics.unfolded_bytes",
     "statistics.lease",
     "archive.folder",
+    "commands.enabled",
 )
 
 

@@ -17,6 +17,8 @@ from typing import Any, get_args, get_origin, get_type_hints
 import msgspec
 
 from callcenter_ws.config import rules, validators
+from callcenter_ws.config.command_settings import TABLE_KEYS, decode_command_table
+from callcenter_ws.config.findings import Rule
 from callcenter_ws.config.settings import KEYS, SECTIONS, PublicTenantSettings, Settings
 from callcenter_ws.config.tenant_settings import TenantSettings
 from callcenter_ws.config.tenants import decode_tenants
@@ -230,7 +232,7 @@ class _Decoder:
                 self._invalid.add(key)
         return Settings(folder=folder, **{section: SECTIONS[section](**values[section]) for section in SECTIONS})
 
-    def findings(self, checks: Sequence[rules.Rule], settings: Settings) -> list[Problem]:
+    def findings(self, checks: Sequence[Rule], settings: Settings) -> list[Problem]:
         """Return the findings of ``checks``, without those that depend on keys that have a problem already."""
         return [
             Problem(self._source(finding.key), finding.key, finding.reason)
@@ -248,6 +250,8 @@ class _Decoder:
             return self._tenants(key, found)
         if key == TENANTS:
             return self._tenants_by_name(found)
+        if key in TABLE_KEYS:
+            return self._table(key, found)
         return self._value(key, key, KEYS[key], found.value, found)
 
     def _value(self, key: str, rule: str, hint: object, value: object, found: _Found) -> SettingValue:
@@ -291,6 +295,19 @@ class _Decoder:
         if tenants is None or len(self._problems) > before:
             raise _Invalid
         return tenants
+
+    def _table(self, key: str, found: _Found) -> SettingValue:
+        before = len(self._problems)
+        value = decode_command_table(
+            key,
+            KEYS[key],
+            found.value,
+            found.base,
+            lambda path, reason: self._problems.append(Problem(found.source, path, reason)),
+        )
+        if len(self._problems) > before:
+            raise _Invalid
+        return value
 
     def _tenants(self, key: str, found: _Found) -> Mapping[str, PublicTenantSettings]:
         if not isinstance(found.value, dict):

@@ -6,7 +6,6 @@ import os
 import shlex
 import stat
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -14,6 +13,9 @@ from urllib.parse import urlsplit
 from callcenter_ws.auth.keys import MIN_HMAC_BYTES, KeyRing, UnusableKey, hmac_key, read_public_key
 from callcenter_ws.auth.page_tokens import page_keys
 from callcenter_ws.config import validators
+from callcenter_ws.config.command_rules import check_audit_file, check_commands, warn_of_audit_mode, warn_of_commands
+from callcenter_ws.config.command_settings import pattern_text, pause_reason
+from callcenter_ws.config.findings import Finding, Rule
 from callcenter_ws.config.settings import JwtSettings, Settings
 from callcenter_ws.config.tables import named
 from callcenter_ws.config.tenants import is_enabled, time_zone
@@ -36,20 +38,11 @@ TEXT_CHECKS: Mapping[str, Callable[[str], str | EndpointDescription]] = {
     "public.tenants.*.origins": validators.origin,
     "cluster.node_id": validators.node_id,
     "statistics.time_zone": time_zone,
+    "commands.destination_pattern": pattern_text,
+    "commands.pause_reasons": pause_reason,
 }
 """The functions that check and normalise the text of a key, or each text of its list."""
 
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """A violation of a rule: the key to change, the reason, and the keys that it ``also`` depends on."""
-
-    key: str
-    reason: str
-    also: tuple[str, ...] = ()
-
-
-Rule = Callable[[Settings], Iterator[Finding]]
 
 _MIN_SECRET_BYTES = {
     "amp.token_file": 16,
@@ -213,6 +206,8 @@ RULES: tuple[Rule, ...] = (
     check_secret_files,
     check_store_folder,
     check_redis_settings,
+    check_commands,
+    check_audit_file,
 )
 """The rules without which the gateway does not start."""
 
@@ -338,6 +333,8 @@ WARNINGS: tuple[Rule, ...] = (
     check_history,
     check_statistics,
     check_webhook_hosts,
+    warn_of_commands,
+    warn_of_audit_mode,
 )
 """Valid, but unwise settings."""
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 import msgspec
 from msgspec import Meta
 
+from callcenter_ws.config.command_settings import AuditSettings, CommandSettings
 from callcenter_ws.config.tenant_settings import ArchiveSettings, StatisticsSettings, TenantsSettings
 from callcenter_ws.delivery.limits import Limits, OverUserLimit
 from callcenter_ws.events.visibility import AgentCalls, AgentChats
@@ -255,6 +256,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cluster: ClusterSettings = msgspec.field(default_factory=ClusterSettings)
     statistics: StatisticsSettings = msgspec.field(default_factory=StatisticsSettings)
     archive: ArchiveSettings = msgspec.field(default_factory=ArchiveSettings)
+    commands: CommandSettings = msgspec.field(default_factory=CommandSettings)
+    audit: AuditSettings = msgspec.field(default_factory=AuditSettings)
     tenants: TenantsSettings = msgspec.field(default_factory=TenantsSettings)
     control: ControlSettings = msgspec.field(default_factory=ControlSettings)
     log: LogSettings = msgspec.field(default_factory=LogSettings)

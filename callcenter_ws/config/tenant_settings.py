@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from callcenter_ws.config.command_settings import TenantCommands
 from callcenter_ws.config.wallboards import WallboardSettings
 from callcenter_ws.statistics.rules import AlertRule
 
@@ -118,6 +119,7 @@ class TenantSettings(Table, frozen=True):
     alerts: tuple[AlertRule, ...] = ()
     webhooks: tuple[WebhookSettings, ...] = ()
     wallboards: tuple[WallboardSettings, ...] = ()
+    commands: TenantCommands = TenantCommands()
 
 
 class TenantsSettings(Table, frozen=True):

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
 from callcenter_ws.config.alert_rules import check_alert
+from callcenter_ws.config.command_settings import COMMAND_CHECKS, MAX_DISPOSITIONS, MAX_PAUSE_REASONS
 from callcenter_ws.config.tables import Check, TableDecoder, named
 from callcenter_ws.config.tenant_settings import (
     QueueStatistics,
@@ -40,6 +41,7 @@ MAX_TENANTS = 10_000
 MAX_QUEUES = 1_000
 MAX_ALERTS = 200
 MAX_WEBHOOKS = 20
+MAX_ROUTES = 100
 
 
 def decode_tenants(
@@ -59,6 +61,9 @@ def decode_tenants(
         "alerts": MAX_ALERTS,
         "webhooks": MAX_WEBHOOKS,
         "wallboards": MAX_WALLBOARDS,
+        "pause_reasons": MAX_PAUSE_REASONS,
+        "dispositions": MAX_DISPOSITIONS,
+        "route": MAX_ROUTES,
     }
     decoder = TableDecoder(base, credentials, report, _CHECKS, limits)
     tenants: Mapping[str, TenantSettings] | None = decoder.decode("tenants", Mapping[str, TenantSettings], value)
@@ -190,6 +195,7 @@ def _host_problem(host: str) -> str | None:
 
 
 _CHECKS: Mapping[type, Check] = {
+    **COMMAND_CHECKS,
     AlertRule: check_alert,
     TenantStatistics: _check_statistics,
     TenantSettings: _check_tenant,

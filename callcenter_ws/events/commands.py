@@ -1,4 +1,4 @@
-"""The catalogue of commands: what a client may ask to be done (``docs/commands.rst``).
+"""The catalogue of commands: what a client may ask to be done (``docs/agent-commands.rst``).
 
 Each command has a name, a declared payload, a deadline, and the roles that may issue it unless the settings say
 otherwise. Commands are carried out by a source, or by the gateway itself.

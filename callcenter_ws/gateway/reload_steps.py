@@ -299,6 +299,13 @@ def _limits(reloading: Reloading) -> Commit:
     return commit
 
 
+def _commands(reloading: Reloading) -> Commit:
+    """Replace the settings of commands and of the audit log: their parts read those of the service."""
+    return lambda: None
+
+
+_COMMAND_KEYS = tuple(key for key in KEYS if key.startswith(("commands.", "audit.")) and changes_in_place(key))
+
 _TENANT_KEYS = tuple(
     key for key in KEYS if key.startswith(("statistics.", "archive.", "tenants.")) and changes_in_place(key)
 )
@@ -321,5 +328,6 @@ STEPS: tuple[Step, ...] = (
     Step(("limits.", "policy.over_user_limit"), _limits),
     Step(("compression.",), _compression),
     Step(_TENANT_KEYS, _tenants),
+    Step(_COMMAND_KEYS, _commands),
 )
 """The steps, in the order in which they are carried out."""

@@ -1,0 +1,66 @@
+"""The rules of the settings of commands and of the audit log that concern several values, or the file system."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from callcenter_ws.config.command_settings import MAX_PAUSE_REASONS, destination_pattern, repeated_code
+from callcenter_ws.config.findings import Finding
+from callcenter_ws.config.settings import Settings
+from callcenter_ws.config.tables import named
+from callcenter_ws.config.tenant_settings import TenantSettings
+from callcenter_ws.runtime.secret_files import readable_by_others
+from callcenter_ws.runtime.setting_values import shown
+
+UNSAFE_DESTINATIONS = ("1,2", "1&2", "${X}", "1 2", "1;2", "1|2", "1/2", "1@2", "a(b)", "1=2", '1"2')
+"""Destinations with characters that have a meaning in a dialplan or in an address of an exchange."""
+
+
+def check_commands(settings: Settings) -> Iterator[Finding]:
+    """Require lists of reasons and dispositions that can be used."""
+    commands = settings.commands
+    if len(commands.pause_reasons) > MAX_PAUSE_REASONS:
+        reason = f"has {len(commands.pause_reasons):,} entries; at most {MAX_PAUSE_REASONS:,} are allowed"
+        yield Finding("commands.pause_reasons", reason)
+    if text := repeated_code(commands.dispositions):
+        yield Finding("commands.dispositions", text)
+
+
+def check_audit_file(settings: Settings) -> Iterator[Finding]:
+    """Require the folder of the audit log. The file itself is created if it does not exist."""
+    file = settings.audit.file
+    if file is None:
+        return
+    try:
+        is_folder, has_folder = file.is_dir(), file.parent.is_dir()
+    except OSError as error:
+        yield Finding("audit.file", f"{file} cannot be reached: {error.strerror}")
+        return
+    if is_folder:
+        yield Finding("audit.file", f"{file} is a folder; name a file in it")
+    elif not has_folder:
+        yield Finding("audit.file", f"there is no folder {file.parent}; make it, for the gateway's user only")
+
+
+def warn_of_commands(settings: Settings) -> Iterator[Finding]:
+    """Warn of settings without effect, of commands without an audit log, and of unsafe destinations."""
+    commands = settings.commands
+    for name, tenant in settings.tenants.by_name.items():
+        if not commands.enabled and tenant.commands != TenantSettings().commands:
+            reason = "have no effect: commands.enabled is false"
+            yield Finding(f"{named('tenants', name)}.commands", reason, ("commands.enabled",))
+    if not commands.enabled:
+        return
+    if settings.audit.file is None:
+        yield Finding("audit.file", "is not set, so that no durable record is kept of who had what done")
+    pattern = destination_pattern(commands.destination_pattern)
+    if unsafe := [text for text in UNSAFE_DESTINATIONS if pattern.fullmatch(text)]:
+        reason = f"accepts {shown(unsafe[0])}: such characters have a meaning for exchanges, which the bridge refuses"
+        yield Finding("commands.destination_pattern", reason)
+
+
+def warn_of_audit_mode(settings: Settings) -> Iterator[Finding]:
+    """Warn of an audit log that every user can read. The gateway makes it with mode 600."""
+    file = settings.audit.file
+    if file is not None and file.exists() and readable_by_others(file):
+        yield Finding("audit.file", f"every user of this machine can read {file}; run: chmod o-r {file}")
