@@ -10,12 +10,14 @@ from callcenter_ws.broker.counters import StoreCounters
 from callcenter_ws.broker.history import History
 from callcenter_ws.broker.mailboxes import Mailboxes
 from callcenter_ws.broker.memory_accounts import MemoryAccounts
+from callcenter_ws.broker.memory_commands import MemoryCommands
 from callcenter_ws.broker.memory_figures import MemoryFigures
 from callcenter_ws.broker.retention import UNFOLDED_BYTES, UNFOLDED_EVENTS
 from callcenter_ws.broker.source_marks import Verdict, out_of_order, superseded
 from callcenter_ws.broker.stream import Stream
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.catalogue import EntityKey
+from callcenter_ws.events.commands import LIFETIME_SECONDS
 from callcenter_ws.events.entity import Entity
 from callcenter_ws.events.event import Event
 from callcenter_ws.events.publication import Publication
@@ -70,6 +72,7 @@ class MemoryBroker:
     Attributes:
         figures: the rows of the statistics.
         accounts: the users and sessions of the pages.
+        commands: what clients have asked to be done.
         counters: for the metrics.
     """
 
@@ -99,6 +102,7 @@ class MemoryBroker:
         self._expiry_timer: Timer | None = None
         self.counters = StoreCounters()
         self.accounts = MemoryAccounts()
+        self.commands = MemoryCommands()
         self.figures = MemoryFigures(
             self._epoch, self._history_of, max_events=unfolded_events, max_bytes=unfolded_bytes
         )
@@ -134,13 +138,16 @@ class MemoryBroker:
         outcomes: list[PublishResult | Refusal] = []
         fresh: dict[str, list[Publication]] = {}
         offset = self._clock.time() - self._clock.monotonic()
+        appended = False
         for event in events:
             if isinstance(event.source_rule, Reconciliation):
                 outcome, publications = self._reconcile(event, event.source_rule, offset)
                 outcomes.append(outcome)
                 fresh.setdefault(event.tenant_id, []).extend(publications)
+                appended = False
                 continue
-            outcome, publication = self._append(event, offset)
+            outcome, publication = self._append(event, offset, follows=appended)
+            appended = publication is not None
             outcomes.append(outcome)
             if publication is not None:
                 fresh.setdefault(event.tenant_id, []).append(publication)
@@ -151,29 +158,36 @@ class MemoryBroker:
                 self._deliver(publications)
         return outcomes
 
-    def _append(self, event: Event, offset: float) -> tuple[PublishResult | Refusal, Publication | None]:
+    def _append(
+        self, event: Event, offset: float, *, follows: bool = False
+    ) -> tuple[PublishResult | Refusal, Publication | None]:
+        """Append an event unless it is known or refused.
+
+        Args:
+            follows: whether the event before it in the same call was appended.
+        """
+        condition = event.condition
+        if condition is not None and condition.closes is not None:
+            # A command is closed once: that finds repetitions, for longer than their ids are remembered.
+            event.has_new_id = True
         tenant = self._tenants.get(event.tenant_id) or self._new_tenant(event.tenant_id)
         stream = tenant.stream
-        if event.source_rule is not None:
-            verdict = stream.marks.judge(event)
-            if verdict is Verdict.EARLY:
-                return out_of_order(), None
-            if verdict is Verdict.STALE:
-                return superseded(), None
-            if verdict is Verdict.KNOWN or event.is_void:
-                known = stream.first_seq_of(event) or 0
-                return PublishResult(self._epoch, known, event.event_id, duplicate=True), None
+        of_source = None if event.source_rule is None else self._judge(event, stream)
+        if of_source is not None:
+            return of_source, None
         first = stream.first_seq_of(event)
         if first is not None:
             return PublishResult(self._epoch, first, event.event_id, duplicate=True), None
         refusal = None if event.chat_writer is None else stream.chats.refusal_of(event)
-        if refusal is None and event.condition is not None:
-            refusal = stream.condition_refusal(event)
+        if refusal is None and condition is not None:
+            refusal = stream.condition_refusal(event) or self.commands.table.refusal_of(event, follows=follows)
         if refusal is not None:
             return refusal, None
         event.received_ms = round((event.received_at + offset) * 1_000)
         publication = stream.stage(event)
         stream.append(publication)
+        if condition is not None and condition.closes is not None:
+            self.commands.table.close(condition.closes)
         received_after = event.received_at - self._history_seconds
         holds = self.figures.holds
         hold = holds.get(event.tenant_id) if holds else None
@@ -182,6 +196,18 @@ class MemoryBroker:
             tenant.mailboxes.add(publication, self._clock.time())
         self._update_bytes(tenant)
         return PublishResult(self._epoch, publication.seq, event.event_id), publication
+
+    def _judge(self, event: Event, stream: Stream) -> PublishResult | Refusal | None:
+        """Return the outcome of an event of a source that is not to be appended; None: it is new."""
+        verdict = stream.marks.judge(event)
+        if verdict is Verdict.EARLY:
+            return out_of_order()
+        if verdict is Verdict.STALE:
+            return superseded()
+        if verdict is Verdict.KNOWN or event.is_void:
+            known = stream.first_seq_of(event) or 0
+            return PublishResult(self._epoch, known, event.event_id, duplicate=True)
+        return None
 
     def _new_tenant(self, tenant_id: str) -> _Tenant:
         tenant = self._tenants[tenant_id] = _Tenant(Stream(self._chat_messages), Mailboxes(self.counters))
@@ -250,6 +276,15 @@ class MemoryBroker:
         tenant.stream.state.forget_before(self._clock.monotonic() - ENTITY_LIFETIME)
         self._update_bytes(tenant)
         return tenant.stream.state.entities(kind)
+
+    async def entity(self, tenant_id: str, key: EntityKey) -> Entity | None:
+        """Return one entity of the tenant's state."""
+        tenant = self._tenants.get(tenant_id)
+        if tenant is None:
+            return None
+        tenant.stream.state.forget_before(self._clock.monotonic() - ENTITY_LIFETIME)
+        self._update_bytes(tenant)
+        return tenant.stream.state.entity(key)
 
     async def read_mailbox(self, tenant_id: str, user_id: str, after: int, limit: int) -> MailboxPage:
         """Return items of a user's mailbox; see ``interfaces.Broker.read_mailbox``."""
@@ -364,4 +399,6 @@ class MemoryBroker:
             tenant.stream.forget_expired(now)
             tenant.mailboxes.forget_expired(self._clock.time())
             self._update_bytes(tenant)
+        self.commands.table.forget_before(round((self._clock.time() - LIFETIME_SECONDS) * 1_000))
+        self.commands.table.take_changed()
         self._expiry_timer = self._clock.call_later(_EXPIRY_INTERVAL_SECONDS, self._forget_expired)

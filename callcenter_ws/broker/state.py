@@ -170,9 +170,13 @@ class State:
         entities = [*self._entities.items(), *self._lasting.items()]
         return [item for item in entities if item[0][0] == kind]
 
+    def entity(self, key: EntityKey) -> Entity | None:
+        """Return an entity; None if it is not present. It changes with the state."""
+        return self._lasting.get(key) or self._entities.get(key)
+
     def newest(self, key: EntityKey) -> int:
         """Return the position of the last publication of an entity that is present, lasting or not; 0: it is not."""
-        entity = self._lasting.get(key) or self._entities.get(key)
+        entity = self.entity(key)
         return 0 if entity is None else entity.changed_by
 
     def version(self, key: EntityKey, now: float) -> Version:

@@ -8,6 +8,7 @@ import pytest
 import pytest_twisted
 from broker_contract import A, B, Bench, BrokerContract, CountersContract, MailContract, SourceContract, payload_of
 from chat_contract import ChatContract
+from command_store_contract import CommandContract
 from figure_store_contract import ConditionContract, FigureContract, HoldContract
 from reconciliation_contract import ReconciliationContract
 
@@ -50,6 +51,7 @@ class TestMemoryBroker(
     FigureContract,
     ConditionContract,
     HoldContract,
+    CommandContract,
 ):
     """The tests of every broker."""
 

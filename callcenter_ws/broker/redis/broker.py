@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred, succeed
 
 from callcenter_ws.broker.chat_messages import DEFAULT_MESSAGES
 from callcenter_ws.broker.counters import StoreCounters
+from callcenter_ws.broker.memory_commands import MemoryCommands
 from callcenter_ws.broker.redis.accounts import RedisAccounts
 from callcenter_ws.broker.redis.figures import RedisFigures
 from callcenter_ws.broker.redis.follower import Follower
@@ -64,6 +65,7 @@ class RedisBroker:
     Attributes:
         redis, keys, tenants: for other data in the same Redis.
         accounts: users of the pages that the gateway serves.
+        commands: what clients have asked to be done.
         counters: for the metrics.
     """
 
@@ -119,6 +121,7 @@ class RedisBroker:
             lease=figure_lease,
         )
         self.accounts = RedisAccounts(self.redis, self.keys)
+        self.commands = MemoryCommands()
         self.tenants = TenantRegistry(self.redis, self.keys)
         self._followers = Followers(
             clock,
@@ -356,6 +359,17 @@ class RedisBroker:
         temporary = self._temporary_follower(tenant_id)
         try:
             return await temporary.entities(kind)
+        finally:
+            temporary.stop(Refusal(ErrorCode.UNAVAILABLE, _CLOSED))
+
+    async def entity(self, tenant_id: str, key: EntityKey) -> Entity | None:
+        """Return one entity of the tenant's state, with its owner."""
+        follower = self._followers.get(tenant_id)
+        if follower is not None:
+            return await follower.entity(key)
+        temporary = self._temporary_follower(tenant_id)
+        try:
+            return await temporary.entity(key)
         finally:
             temporary.stop(Refusal(ErrorCode.UNAVAILABLE, _CLOSED))
 

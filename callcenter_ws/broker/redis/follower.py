@@ -310,6 +310,13 @@ class Follower:
                 entity.owner = owner
         return entities
 
+    async def entity(self, key: EntityKey) -> Entity | None:
+        """Return one entity, with its owner; raises as ``entities``."""
+        entity = (await self._loaded_state()).entity(key)
+        if entity is not None:
+            (entity.owner,) = await self._tenant_store.owners([key])
+        return entity
+
     async def _loaded_state(self) -> State:
         await self.wait_for(0)
         state = self._state

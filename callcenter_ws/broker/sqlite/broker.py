@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred, succeed
 
 from callcenter_ws.broker.chat_messages import DEFAULT_MESSAGES
 from callcenter_ws.broker.counters import StoreCounters
+from callcenter_ws.broker.memory_commands import MemoryCommands
 from callcenter_ws.broker.retention import MAX_PRESENCE_RECORDS, UNFOLDED_BYTES, UNFOLDED_EVENTS
 from callcenter_ws.broker.sqlite.account_rows import restore_accounts
 from callcenter_ws.broker.sqlite.accounts import SqliteAccounts
@@ -65,6 +66,7 @@ class SqliteBroker:
     Attributes:
         figures: the rows of the statistics.
         accounts: the users and sessions of the pages.
+        commands: what clients have asked to be done.
         counters: for the metrics.
     """
 
@@ -97,6 +99,7 @@ class SqliteBroker:
         self.counters = StoreCounters()
         self.figures = SqliteFigures(clock)
         self.accounts = SqliteAccounts()
+        self.commands = MemoryCommands()
 
     # Start and stop
 
@@ -190,6 +193,13 @@ class SqliteBroker:
         stream.state.forget_before(self._clock.monotonic() - ENTITY_LIFETIME)
         store.cache.update_bytes(record)
         return stream.state.entities(kind)
+
+    async def entity(self, tenant_id: str, key: EntityKey) -> Entity | None:
+        """Return one entity of the tenant's state."""
+        store, record, stream = await self._loaded(tenant_id)
+        stream.state.forget_before(self._clock.monotonic() - ENTITY_LIFETIME)
+        store.cache.update_bytes(record)
+        return stream.state.entity(key)
 
     def newest_of(self, tenant_id: str, conflation_key: tuple[str, ...]) -> int:
         """Return the ``seq`` of the newest publication in memory with this key; 0 when there is none."""
