@@ -549,9 +549,12 @@ class BrokerContract:
             ("call.ringing", {"agent_id": "8"}, "s8"),
             ("call.answered", {"agent_id": "7"}, "s78"),
             ("call.hold", {}, "s7"),
+            ("call.disposition", {"code": "sale", "agent_id": "8", "queue_name": "b"}, "78"),
             ("call.unhold", {}, "s7"),
             ("call.transferred", {"destination": "9", "to_agent_id": "9"}, "s79"),
             ("call.ended", {"duration": 1}, "s79"),
+            ("call.disposition", {"code": "sale", "agent_id": "7", "queue_name": "a"}, "s7"),
+            ("call.disposition", {"code": "other"}, ""),
         ]
         events = [
             bench.event(type_, {**CALL, "unique_id": f"leg {leg}", **payload})
@@ -559,9 +562,9 @@ class BrokerContract:
         ]
         payloads = [event.payload for event in events]
         await bench.publish(bench.event("call.answered", payload_of("call.answered"), tenant_id=B), *events)
-        await bench.until(lambda: len(bench.delivered) == 9)
+        await bench.until(lambda: len(bench.delivered) == 12)
         delivered = [message for message in bench.delivered if message.event.tenant_id == A]
-        for messages in (delivered, (await bench.broker.read(A, 0, 10)).publications):
+        for messages in (delivered, (await bench.broker.read(A, 0, 12)).publications):
             assert [seen_by(message.event) for message in messages] == [expected for _, _, expected in events_of_call]
             assert [message.event.payload for message in messages] == payloads
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from callcenter_ws.events.catalogue import CATALOGUE
 from callcenter_ws.events.event import Event, make_event
 from callcenter_ws.events.principal import Principal, Role
 from callcenter_ws.runtime.json import decode_json
@@ -13,6 +14,7 @@ GLOBEX = "globex"
 
 _CALL = {"unique_id": "1700000000.1"}
 _MEMBER = {"queue_name": "sales", "user_id": "7"}
+_COMMAND = {"command_id": "k-1", "name": "call.hangup"}
 _CHAT = {"session_id": "s-1"}
 
 REQUIRED: dict[str, dict[str, Any]] = {
@@ -28,6 +30,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "call.missed": _CALL,
     "call.abandoned": {**_CALL, "queue_name": "sales"},
     "call.ended": {**_CALL, "duration": 61.5},
+    "call.disposition": {"call_id": "1700000000.1", "code": "sale"},
     "queue.joined": {**_CALL, "queue_name": "sales"},
     "queue.left": {**_CALL, "queue_name": "sales"},
     "queue.stats": {"queue_name": "sales", "calls_waiting": 2, "available_agents": 1, "logged_in_agents": 3},
@@ -51,6 +54,9 @@ REQUIRED: dict[str, dict[str, Any]] = {
         f"queue.alert.{what}": {"alert_id": "a1", "rule": "waits", "since": "2026-11-22T19:40:00Z"}
         for what in ("raised", "acknowledged", "cleared")
     },
+    "command.done": _COMMAND,
+    "command.failed": {**_COMMAND, "code": "timeout"},
+    "command.executed": {**_COMMAND, "user_id": "7", "role": "agent", "outcome": "done", "duration": 0.4},
     "statistics.settings.changed": {
         "time_zone": "UTC",
         "service_level_seconds": 20,
@@ -70,7 +76,7 @@ def principal(role: Role = Role.AGENT, user_id: str = "7", tenant_id: str = ACME
 def event(type_: str, payload: dict[str, Any] | None = None, **fields: Any) -> Event:
     """Return a valid event of type ``type_``; ``payload`` is merged into the required fields."""
     arguments: dict[str, Any] = {"tenant_id": ACME, "event_id": "e-1", "now": 0.0, "received_at": 0.0, **fields}
-    if type_ == "notification":
+    if CATALOGUE[type_].needs_user:
         arguments.setdefault("user_id", "7")
     return make_event(type_=type_, payload={**REQUIRED[type_], **(payload or {})}, **arguments)
 

@@ -23,6 +23,8 @@ MAX_AGENTS = 100
 
 _ONE_AGENT_TYPES = frozenset({"call.ringing", "call.missed"})
 _FINAL_TYPES = frozenset({"call.ended", "call.abandoned"})
+_DISPOSITION = "call.disposition"
+"""It may come after the call has ended: it changes what is remembered of a call as little as it can."""
 
 
 class CallRecord(msgspec.Struct, gc=False):
@@ -57,20 +59,22 @@ class CallTable:
 
         The agents of a call see its events even if these name another agent: an agent at whose phone it rings must
         learn that a colleague answered. ``call.ringing`` and ``call.missed`` concern only the agent that they name.
+        ``call.disposition`` adds nothing to what is remembered, except the queue of a call without one.
         Changes ``event.queue_name`` and ``event.agents``, which determine who may see it; never the payload.
         """
         self.forget_before(event.received_at - CALL_LIFETIME)
         if event.call_id is None or event.user_id is not None:
             return
-        call = self._calls.pop(event.call_id, None) or CallRecord()
+        found = self._calls.pop(event.call_id, None)
+        call = found or CallRecord()
         named, known, queue_name = event.agents, call.agents, call.queue_name
         event.queue_name = event.queue_name or queue_name
         if not (named and event.type.name in _ONE_AGENT_TYPES):
             event.agents = _joined(known, named)
-        if event.type.name in _FINAL_TYPES:
+        if event.type.name in _FINAL_TYPES or (found is None and event.type.name == _DISPOSITION):
             return
         # The event that a call left a queue may arrive after the one that it joined the next.
-        if queue_name is None or event.type.name != "queue.left":
+        if queue_name is None or event.type.name not in ("queue.left", _DISPOSITION):
             call.queue_name = event.queue_name
         call.agents = _agents_after(event.type.name, known, named)
         call.touched_at = event.received_at
@@ -98,6 +102,8 @@ def _agents_after(type_: str, known: tuple[str, ...], named: tuple[str, ...]) ->
     """Return the agents of a call after an event of type ``type_`` that names the agents ``named``."""
     if type_ == "call.answered":
         return named[:1]  # agent_id, which the type requires: it rings at no other agent any more
+    if type_ == _DISPOSITION:
+        return known
     if type_ == "call.missed":
         return tuple([agent for agent in known if agent not in named])
     return _joined(known, named)[-MAX_AGENTS:]

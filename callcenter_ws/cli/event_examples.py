@@ -75,6 +75,8 @@ _FIGURES: JsonObject = {
     "incomplete_since": None,
 }
 
+_COMMAND: JsonObject = {"command_id": "01JDA5ZV1N6W3C2K8M7R4T9XQB", "name": "call.transfer", "source": "pbx1"}
+
 EXAMPLES: Mapping[str, JsonObject] = {
     "agent.login": {
         **_AGENT,
@@ -114,6 +116,15 @@ EXAMPLES: Mapping[str, JsonObject] = {
         "talk_seconds": 150.5,
         "hold_seconds": 14.5,
         "wait_seconds": 17,
+    },
+    "call.disposition": {
+        "call_id": _CALL["call_id"],
+        "code": "callback",
+        "label": "Callback agreed",
+        "note": "on Tuesday, after 15:00",
+        "unique_id": _CALL["unique_id"],
+        "queue_name": "sales",
+        "agent_id": "1001",
     },
     "queue.joined": _not_answered(position=3, calls_waiting=3),
     "queue.left": {**_CALL, "reason": "answered", "wait_seconds": 14},
@@ -207,6 +218,27 @@ EXAMPLES: Mapping[str, JsonObject] = {
     "queue.alert.raised": {**_ALERT, "repeat": 0},
     "queue.alert.acknowledged": {**_ALERT, "by": "2001", "note": "calling in two more"},
     "queue.alert.cleared": {**_ALERT, "value": 44, "threshold": 45, "reason": "recovered"},
+    "command.done": {**_COMMAND, "data": {"muted": False}, "message": None},
+    "command.failed": {
+        **_COMMAND,
+        "data": None,
+        "message": "the source did not answer in time; it is not known whether this was done: look at the call",
+        "code": "outcome_unknown",
+    },
+    "command.executed": {
+        "command_id": "01JDA5ZV1N6W3C2K8M7R4T9XQB",
+        "name": "call.transfer",
+        "user_id": "1001",
+        "role": "agent",
+        "source": "pbx1",
+        "queue_name": "sales",
+        "call_id": "1700000000.17",
+        "session_id": None,
+        "subject_user_id": None,
+        "outcome": "failed",
+        "code": "outcome_unknown",
+        "duration": 12.0,
+    },
     "statistics.settings.changed": {
         "time_zone": "Europe/Berlin",
         "service_level_seconds": 20,

@@ -19,6 +19,9 @@ OF_GATEWAY = {
     "queue.alert.raised": "a rule of alerts is broken, or still is after its ``repeat``; published by the gateway",
     "queue.alert.acknowledged": "a supervisor has taken notice of an alert; published by the gateway",
     "queue.alert.cleared": "an alert is over; published by the gateway",
+    "command.done": "a command was carried out, or it was already so; published by the gateway",
+    "command.failed": "a command was not carried out, or that is not known; published by the gateway",
+    "command.executed": "who had what done to what, and how it ended; published by the gateway",
     "statistics.settings.changed": "the settings of the statistics from here on; published by the gateway",
 }
 """The types that no method of a daemon publishes, with their meanings."""

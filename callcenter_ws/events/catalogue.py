@@ -82,7 +82,8 @@ class EventType:
 
     Attributes:
         audience: the roles that may ever see it; ``events.visibility`` restricts it further.
-        carries_call: whether the payload has the call fields, which are masked for wallboards.
+        carries_call: whether it is about a call, whose queue and agents restrict it. Fields with the caller are masked
+            for wallboards.
         of_queue: whether a ``queues`` claim restricts it.
         of_chat: whether it belongs to a chat session, whose queue and agent restrict it (``agent_chats``).
         agent_fields: the fields of the payload that name agents who handle the call or the chat.
@@ -132,11 +133,12 @@ def _declare(
     persists: bool = False,
     figure: type[Payload] | None = None,
     by_gateway: bool = False,
+    of_call: bool = False,
 ) -> Callable[[type[P]], type[P]]:
     def declare(payload: type[P]) -> type[P]:
         for name in names:
             family = name.partition(".")[0]
-            carries_call = issubclass(payload, CallPayload)
+            carries_call = of_call or issubclass(payload, CallPayload)
             declared = _AGENT_FIELDS if carries_call else payload.__struct_fields__ if family == "chat" else ()
             CATALOGUE[name] = EventType(
                 name,
@@ -251,6 +253,22 @@ class CallEnded(CallPayload, kw_only=True):
     talk_seconds: Number | None = None
     hold_seconds: Number | None = None
     wait_seconds: Number | None = None
+
+
+@_declare("call.disposition", audience=STAFF, of_call=True)
+class CallDisposition(Payload, kw_only=True):
+    """What came of a call, said during it or after it.
+
+    It fills no slot: a call that has ended must not come back into the snapshot. Notes are not for wallboards.
+    """
+
+    call_id: Id
+    code: Annotated[str, Meta(min_length=1, max_length=64)]
+    label: Text | None = None
+    note: Text | None = None
+    unique_id: Id | None = None
+    queue_name: Id | None = None
+    agent_id: Id | None = None
 
 
 @_declare("queue.joined", slot=Slot("call", _CALL, keeps="joined"), unanswered=True)

@@ -105,6 +105,10 @@ class EventMethods(ABC, Generic[Answer]):
         """Publish that a call ended, after ``duration`` seconds: ``call.ended``."""
         return self.publish(tenant_id, "call.ended", {"unique_id": unique_id, "duration": duration, **fields})
 
+    def call_disposition(self, tenant_id: str, call_id: str, code: str, **fields: object) -> Answer:
+        """Publish the disposition of a call, a code for what came of it: ``call.disposition``."""
+        return self.publish(tenant_id, "call.disposition", {"call_id": call_id, "code": code, **fields})
+
     # Queues
 
     def queue_joined(self, tenant_id: str, unique_id: str, queue_name: str, **fields: object) -> Answer:

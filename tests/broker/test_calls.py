@@ -67,6 +67,29 @@ SEQUENCES: list[tuple[list[tuple[str, dict[str, Any]]], Facets]] = [
     # Ended.
     ([("call.answered", {"agent_id": "7", "queue_name": "a"}), ("call.ended", {}), ("call.hold", {})], (None, set())),
     ([("call.ringing", {"agent_id": "7"}), ("call.abandoned", {}), ("call.hold", {})], (None, set())),
+    # A disposition: of a call that goes on, of one that has ended, and of another queue than the one it is in.
+    ([("call.answered", {"agent_id": "7", "queue_name": "a"}), ("call.disposition", {})], ("a", {"7"})),
+    (
+        [("call.answered", {"agent_id": "7", "queue_name": "a"}),
+         ("call.disposition", {"agent_id": "8", "queue_name": "b"})],
+        ("b", {"7", "8"}),
+    ),
+    (
+        [("call.answered", {"agent_id": "7", "queue_name": "a"}),
+         ("call.disposition", {"agent_id": "8", "queue_name": "b"}), ("call.hold", {})],
+        ("a", {"7"}),
+    ),
+    ([("call.answered", {"agent_id": "7"}), ("call.ended", {}), ("call.disposition", {})], (None, set())),
+    (
+        [("call.answered", {"agent_id": "7"}), ("call.ended", {}),
+         ("call.disposition", {"agent_id": "7", "queue_name": "a"})],
+        ("a", {"7"}),
+    ),
+    (
+        [("call.answered", {"agent_id": "7"}), ("call.ended", {}),
+         ("call.disposition", {"agent_id": "7", "queue_name": "a"}), ("call.hold", {})],
+        (None, set()),
+    ),
     # Another call.
     ([("call.answered", {"agent_id": "7"}), ("call.hold", {"call_id": "d"})], (None, set())),
     ([("call.answered", {"agent_id": "7"}), ("call.hold", {"unique_id": "another leg"})], (None, {"7"})),

@@ -437,7 +437,7 @@ def model_sees(  # noqa: C901 - one rule after the other
     if principal.role is Role.VISITOR:
         own_session = event.family == "chat" and event.session_id == principal.session_id
         return own_session and not (event.type == "chat.message" and event.private)
-    if principal.role is Role.WALLBOARD and event.family == "chat":
+    if principal.role is Role.WALLBOARD and (event.family == "chat" or event.type == "call.disposition"):
         return False
     if principal.role is Role.AGENT and event.type == "presence.changed":
         return False
@@ -568,14 +568,15 @@ class Comparison:
         if role is Role.VISITOR:
             return "chat" in families
         if role is Role.WALLBOARD:
-            return families != {"chat"}
+            return families != {"chat"} and pattern != "call.disposition"
         return role is not Role.AGENT or families != {"presence"}
 
     def publish(self, event: ModelEvent) -> None:
         user_id = event.user_id or ("7" if event.type == "notification" else None)
         event = dataclasses.replace(event, user_id=user_id)
         # Each event has a call of its own: tests/broker/test_calls.py tests several events of one call.
-        payload = {**event.payload, **({"unique_id": f"call-{next(_call_ids)}"} if event.type in CALL_TYPES else {})}
+        call = {"unique_id": f"call-{next(_call_ids)}"} if "unique_id" in event.payload else {}
+        payload = {**event.payload, **call}
         seq = run(self.world.broadcaster.publish(event.tenant_id, event.type, payload, user_id=user_id)).seq
         self.published[event.tenant_id, seq] = event
         watchers = self._watchers(event)

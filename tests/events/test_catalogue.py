@@ -23,6 +23,7 @@ CALL_FIELDS = {
     "started_at": "2026-11-22T19:40:00.123Z", "answered_at": "2026-11-22T20:40:03+01:00", "variables": {"a": [1]},
 }  # fmt: skip
 MEMBER_FIELDS = {"username": "ana", "interface": "PJSIP/7", "paused": True, "penalty": 0, "reason": "lunch"}
+COMMAND_FIELDS = {"source": "pbx1", "data": {"channel": [1]}, "message": "the call has ended"}
 
 FIGURES = {
     "source": "gateway", "epoch": "e", "as_of_seq": 7, "generated_at": "2026-11-22T19:40:00Z", "day": "2026-11-22",
@@ -45,6 +46,9 @@ OPTIONAL: dict[str, dict[str, Any]] = {
     "call.ended": {
         **CALL_FIELDS, "ended_by": "caller", "hangup_cause": 16, "talk_seconds": 60, "hold_seconds": 0,
         "wait_seconds": 1.5,
+    },
+    "call.disposition": {
+        "label": "Sale", "note": "two licences", "unique_id": "1700000000.1", "queue_name": "sales", "agent_id": 7,
     },
     "queue.joined": {**CALL_FIELDS, "position": 1, "calls_waiting": 3},
     "queue.left": {**CALL_FIELDS, "reason": "abandoned", "wait_seconds": 5},
@@ -85,6 +89,12 @@ OPTIONAL: dict[str, dict[str, Any]] = {
         }
         for what in ("raised", "acknowledged", "cleared")
     },
+    "command.done": COMMAND_FIELDS,
+    "command.failed": COMMAND_FIELDS,
+    "command.executed": {
+        "source": "pbx1", "queue_name": "sales", "call_id": "c-1", "session_id": "s-1", "subject_user_id": 8,
+        "code": "timeout",
+    },
     "statistics.settings.changed": {"queues": {"sales": {"service_level_seconds": 30}}},
 }  # fmt: skip
 
@@ -105,16 +115,16 @@ def fields_of(name: str) -> tuple[msgspec.structs.FieldInfo, ...]:
 def refused(type_: str, payload: Any, **fields: Any) -> Refusal:
     """Return the refusal of an event with exactly this payload."""
     arguments: dict[str, Any] = {"tenant_id": "acme", "event_id": "e", "now": 0.0, "received_at": 0.0, **fields}
-    if type_ == "notification":
+    if type_ in CATALOGUE and CATALOGUE[type_].needs_user:
         arguments.setdefault("user_id", "7")
     with pytest.raises(Refusal) as raised:
         make_event(type_=type_, payload=payload, **arguments)
     return raised.value
 
 
-def test_the_catalogue_has_35_types() -> None:
+def test_the_catalogue_has_39_types() -> None:
     assert set(CATALOGUE) == set(REQUIRED)
-    assert len(CATALOGUE) == 35
+    assert len(CATALOGUE) == 39
 
 
 @pytest.mark.parametrize("name", REQUIRED)
@@ -246,9 +256,7 @@ def test_null_is_accepted_for_an_optional_field(name: str, field: str) -> None:
     assert payload_of(event(name, {field: None}))[field] is None
 
 
-@pytest.mark.parametrize(
-    ("name", "field"), [(name, field) for name, field in OPTIONAL_FIELDS if (name, field) != ("notification", "data")]
-)
+@pytest.mark.parametrize(("name", "field"), [(name, field) for name, field in OPTIONAL_FIELDS if field != "data"])
 def test_an_optional_field_of_another_type_is_refused_by_name(name: str, field: str) -> None:
     wrong: Any = [[]] if field != "variables" else []
     refusal = refused(name, {**REQUIRED[name], field: wrong})
@@ -399,8 +407,9 @@ def test_any_payload_is_accepted_unchanged_or_refused(name: str, fields: dict[st
 # Properties of the types
 
 
-def test_only_a_notification_requires_a_user() -> None:
-    assert {name for name, type_ in CATALOGUE.items() if type_.needs_user} == {"notification"}
+def test_notifications_and_outcomes_require_a_user() -> None:
+    needing = {name for name, type_ in CATALOGUE.items() if type_.needs_user}
+    assert needing == {"notification", "command.done", "command.failed"}
     refusal = refused("notification", REQUIRED["notification"], user_id=None)
     assert refusal.message == "user_id: required for notification, which is for one user"
 

@@ -25,6 +25,7 @@ EVENT_OF_METHOD = {
     "call_missed": "call.missed",
     "call_abandoned": "call.abandoned",
     "call_ended": "call.ended",
+    "call_disposition": "call.disposition",
     "queue_joined": "queue.joined",
     "queue_left": "queue.left",
     "update_queue_stats": "queue.stats",

@@ -30,6 +30,8 @@ ROLES_OF_TYPE: dict[str, set[Role]] = {
     "call.missed": STAFF | {AGENT, WALLBOARD},
     "call.abandoned": STAFF | {AGENT, WALLBOARD},
     "call.ended": STAFF | {AGENT, WALLBOARD},
+    # A wallboard is seen by people who walk by: no notes.
+    "call.disposition": STAFF | {AGENT},
     "queue.joined": STAFF | {AGENT, WALLBOARD},
     "queue.left": STAFF | {AGENT, WALLBOARD},
     "queue.stats": STAFF | {AGENT, WALLBOARD},
@@ -53,11 +55,14 @@ ROLES_OF_TYPE: dict[str, set[Role]] = {
     # Not for agents: with n agents, n reconnects would cause n squared messages.
     "presence.changed": STAFF | {WALLBOARD},
     **{f"queue.alert.{what}": STAFF | {AGENT, WALLBOARD} for what in ("raised", "acknowledged", "cleared")},
+    # For the asker only.
+    **{f"command.{state}": STAFF | {AGENT} for state in ("done", "failed")},
+    "command.executed": {SUPERVISOR, ADMIN},
     "statistics.settings.changed": {Role.ADMIN},
 }
 NAMES = sorted(ROLES_OF_TYPE)
 CALL_NAMES = [name for name in NAMES if name.startswith("call.") or name in ("queue.joined", "queue.left")]
-QUEUE_NAMES = [name for name in NAMES if name.startswith(("call.", "queue."))]
+QUEUE_NAMES = [name for name in NAMES if name.startswith(("call.", "queue.")) or name == "command.executed"]
 
 
 def sees(
@@ -134,9 +139,9 @@ class TestQueuesClaim:
     @pytest.mark.parametrize("name", QUEUE_NAMES)
     @pytest.mark.parametrize("role", [SUPERVISOR, ADMIN, AGENT, WALLBOARD, SERVICE])
     def test_the_claim_restricts_queue_and_call_events(self, role: Role, name: str) -> None:
-        user = principal(role, "99", queues=frozenset({"sales", "5"}))
-        assert sees(user, name, {"queue_name": "sales"})
-        assert sees(user, name, {"queue_name": 5})
+        user, in_audience = principal(role, "99", queues=frozenset({"sales", "5"})), role in ROLES_OF_TYPE[name]
+        assert sees(user, name, {"queue_name": "sales"}) is in_audience
+        assert sees(user, name, {"queue_name": 5}) is in_audience
         assert not sees(user, name, {"queue_name": "help"})
         if "queue_name" not in REQUIRED[name]:
             assert not sees(user, name)
@@ -145,7 +150,7 @@ class TestQueuesClaim:
     @pytest.mark.parametrize("name", sorted(set(NAMES) - set(QUEUE_NAMES)))
     @pytest.mark.parametrize("role", [SUPERVISOR, ADMIN, AGENT, WALLBOARD, SERVICE])
     def test_the_claim_restricts_no_other_events(self, role: Role, name: str) -> None:
-        target = {"user_id": "7"} if name == "notification" else {}
+        target = {"user_id": "7"} if CATALOGUE[name].needs_user else {}
         extra = {"queue_name": "help"} if name.startswith("chat.session.s") else {}
         user = principal(role, queues=frozenset({"sales"}))
         assert sees(user, name, extra, chats="all", **target) is (role in ROLES_OF_TYPE[name])
@@ -171,7 +176,8 @@ class TestQueuesClaim:
 class TestOwnCallsOnly:
     """``[policy] agent_calls = "own"``: calls that the agent handles, and unanswered calls of its queues."""
 
-    ANSWERED = ("call.answered", "call.hold", "call.unhold", "call.transferred", "call.ended")
+    ANSWERED = ("call.answered", "call.hold", "call.unhold", "call.transferred", "call.ended", "call.disposition")
+    OTHERS = sorted(name for name in set(NAMES) - set(CALL_NAMES) if AGENT in ROLES_OF_TYPE[name])
 
     @pytest.mark.parametrize("name", CALL_NAMES)
     def test_an_agent_sees_calls_that_it_handles(self, name: str) -> None:
@@ -190,17 +196,15 @@ class TestOwnCallsOnly:
         for queue in ({}, {"queue_name": "sales"}):
             assert not sees(principal(AGENT, "9"), name, queue, "own")
 
-    @pytest.mark.parametrize(
-        "name",
-        sorted(set(NAMES) - set(CALL_NAMES) - {"presence.changed", "notification", "statistics.settings.changed"}),
-    )
+    @pytest.mark.parametrize("name", OTHERS)
     def test_other_events_are_not_restricted(self, name: str) -> None:
-        assert sees(principal(AGENT, "9"), name, calls="own", chats="all")
+        target = {"user_id": "9"} if CATALOGUE[name].needs_user else {}
+        assert sees(principal(AGENT, "9"), name, calls="own", chats="all", **target)
 
     @pytest.mark.parametrize("name", CALL_NAMES)
     @pytest.mark.parametrize("role", [SUPERVISOR, ADMIN, WALLBOARD, SERVICE])
     def test_other_roles_are_not_restricted(self, role: Role, name: str) -> None:
-        assert sees(principal(role, "9"), name, calls="own")
+        assert sees(principal(role, "9"), name, calls="own") is (role in ROLES_OF_TYPE[name])
 
 
 class TestVisitor:
@@ -288,7 +292,7 @@ principals = st.builds(
 )
 untargeted = st.builds(
     event,
-    st.sampled_from(sorted(set(NAMES) - {"notification"})),
+    st.sampled_from([name for name in NAMES if not CATALOGUE[name].needs_user]),
     st.fixed_dictionaries(
         {},
         optional={

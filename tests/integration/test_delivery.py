@@ -38,6 +38,7 @@ WHOLE_TENANT = frozenset({"admin", "supervisor", "agent", "colleague", "subscrib
 WITH_ANY_QUEUE = WHOLE_TENANT | {"sales supervisor"}
 SUPPORT_QUEUE = WHOLE_TENANT | {"wallboard"}
 SALES_QUEUE = SUPPORT_QUEUE | {"sales supervisor"}
+SUPPORT_STAFF, SALES_STAFF = SUPPORT_QUEUE - {"wallboard"}, SALES_QUEUE - {"wallboard"}
 NO_QUEUE = SALES_QUEUE
 CHAT = WITH_ANY_QUEUE | {"visitor"}
 OTHER_CHAT = WITH_ANY_QUEUE | {"other visitor"}
@@ -56,6 +57,7 @@ CALL = {
     "variables": {"CALLERID(all)": f'"{NAME}" <{NUMBER}>'},
 }
 SALE = {**CALL, "unique_id": "1700000000.2", "queue_name": "sales"}
+DISPOSITION = {"call_id": "1700000000.1", "code": "sale", "note": SECRET_NOTE}
 BARE_CALL = {"unique_id": "1700000000.3", "caller_id": NUMBER, "caller_name": NAME, "destination": "200"}
 AGENT = {"user_id": "agent-9", "username": "nina"}
 STATS = {"calls_waiting": 1, "available_agents": 2, "logged_in_agents": 3, "longest_wait_time": 4.5}
@@ -94,6 +96,8 @@ ROWS = (
     Row("call_transferred", "call.transferred", {**CALL, "transfer_type": "blind"}, SUPPORT_QUEUE),
     Row("call_ended", "call.ended", {**CALL, "duration": 63, "ended_by": "caller"}, SUPPORT_QUEUE),
     Row("call_ended", "call.ended", {**SALE, "duration": 3}, SALES_QUEUE),
+    Row("call_disposition", "call.disposition", {**DISPOSITION, "queue_name": "support"}, SUPPORT_STAFF),
+    Row("call_disposition", "call.disposition", {**DISPOSITION, "queue_name": "sales"}, SALES_STAFF),
     Row("update_queue_stats", "queue.stats", {"queue_name": "support", **STATS}, SUPPORT_QUEUE),
     Row("update_queue_stats", "queue.stats", {"queue_name": "sales", **STATS}, SALES_QUEUE),
     Row("queue_member_added", "queue.member.added", {**MEMBER, "penalty": 1}, SUPPORT_QUEUE),

@@ -27,7 +27,17 @@ CHAT_SITE = "https://www.acme.example"
 
 NO_TOKEN, AMP_SECRET = "no token", "secret"
 ACTORS = (NO_TOKEN, "visitor", "wallboard", "agent", "supervisor", "admin", "service", AMP_SECRET)
-FAMILIES = ("agent.*", "call.*", "queue.*", "chat.*", "notification", "alert", "source.*", "presence.changed")
+FAMILIES = (
+    "agent.*",
+    "call.disposition",
+    "call.*",
+    "queue.*",
+    "chat.*",
+    "notification",
+    "alert",
+    "source.*",
+    "presence.changed",
+)
 DERIVED = ("agent.stats", "tenant.stats", "queue.alert.*", "statistics.settings.changed")
 """What the gateway makes itself where statistics are on; apart from the families of the same beginning."""
 

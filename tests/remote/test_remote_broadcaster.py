@@ -39,6 +39,7 @@ CALLS: dict[str, tuple[tuple[Any, ...], str]] = {
     "call_missed": (("u",), "call.missed"),
     "call_abandoned": (("u", "q"), "call.abandoned"),
     "call_ended": (("u", 61.5), "call.ended"),
+    "call_disposition": (("u", "sale"), "call.disposition"),
     "queue_joined": (("u", "q"), "queue.joined"),
     "queue_left": (("u", "q"), "queue.left"),
     "update_queue_stats": (("q", 1, 2, 3), "queue.stats"),

@@ -127,6 +127,8 @@ end
 local function agents_after(kind, known, named)
   if kind == 'call.answered' then
     return {named[1]}
+  elseif kind == 'call.disposition' then
+    return known
   elseif kind == 'call.missed' then
     return without(known, named)
   end
@@ -161,7 +163,8 @@ local function complete_call(seq, received_at, facts)
   end
   local packed = redis.call('HGET', key('calls'), facts.call)
   local call = packed and cmsgpack.unpack(packed)
-  if not call or call.t < received_at - DAY then
+  local is_known = call and call.t >= received_at - DAY
+  if not is_known then
     call = {q = false, a = {}}
   end
   local named, kind = facts.agents or {}, facts.kind
@@ -173,8 +176,12 @@ local function complete_call(seq, received_at, facts)
     delete_call(facts.call)
     return queue, agents
   end
+  -- A disposition may come after the end of its call, which must not be remembered once more.
+  if kind == 'call.disposition' and not is_known then
+    return queue, agents
+  end
   -- queue.left may arrive after the queue.joined of the next queue.
-  local keeps_queue = call.q and kind == 'queue.left'
+  local keeps_queue = call.q and (kind == 'queue.left' or kind == 'call.disposition')
   local next_call = {q = keeps_queue and call.q or queue, a = agents_after(kind, call.a, named), t = received_at}
   if not next_call.q and #next_call.a == 0 then
     delete_call(facts.call)

@@ -187,6 +187,17 @@ export interface CallEnded {
   [name: string]: unknown;
 }
 
+export interface CallDisposition {
+  call_id: string | number;
+  code: string;
+  label?: string | null;
+  note?: string | null;
+  unique_id?: string | number | null;
+  queue_name?: string | number | null;
+  agent_id?: string | number | null;
+  [name: string]: unknown;
+}
+
 export interface QueueJoined {
   unique_id: string | number;
   call_id?: string | number | null;
@@ -442,6 +453,41 @@ export interface QueueAlertCleared {
   [name: string]: unknown;
 }
 
+export interface CommandDone {
+  command_id: string | number;
+  name: string;
+  source?: string | number | null;
+  data?: unknown;
+  message?: string | null;
+  [name: string]: unknown;
+}
+
+export interface CommandFailed {
+  command_id: string | number;
+  name: string;
+  source?: string | number | null;
+  data?: unknown;
+  message?: string | null;
+  code: string;
+  [name: string]: unknown;
+}
+
+export interface CommandExecuted {
+  command_id: string | number;
+  name: string;
+  user_id: string | number;
+  role: string;
+  source?: string | number | null;
+  queue_name?: string | number | null;
+  call_id?: string | number | null;
+  session_id?: string | number | null;
+  subject_user_id?: string | number | null;
+  outcome: "done" | "failed";
+  code?: string | null;
+  duration: number;
+  [name: string]: unknown;
+}
+
 export interface StatisticsSettingsChanged {
   time_zone: string;
   service_level_seconds: number;
@@ -465,6 +511,7 @@ export interface Events {
   "call.missed": CallMissed;
   "call.abandoned": CallAbandoned;
   "call.ended": CallEnded;
+  "call.disposition": CallDisposition;
   "queue.joined": QueueJoined;
   "queue.left": QueueLeft;
   "queue.stats": QueueFigures;
@@ -487,6 +534,9 @@ export interface Events {
   "queue.alert.raised": QueueAlertRaised;
   "queue.alert.acknowledged": QueueAlertRaised;
   "queue.alert.cleared": QueueAlertCleared;
+  "command.done": CommandDone;
+  "command.failed": CommandFailed;
+  "command.executed": CommandExecuted;
   "statistics.settings.changed": StatisticsSettingsChanged;
 }
 

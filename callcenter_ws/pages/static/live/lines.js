@@ -58,6 +58,7 @@ export const VALUES = {
   "call.missed": (p) => ({ caller: caller(p), agent: agent(p) }),
   "call.abandoned": (p) => ({ caller: caller(p), queue: p.queue_name, wait: seconds(p.wait_seconds) }),
   "call.ended": (p) => ({ caller: caller(p), duration: seconds(p.duration) }),
+  "call.disposition": (p) => ({ caller: caller(p) || p.call_id, agent: agent(p), code: p.label || p.code, note: p.note }),
   "queue.joined": (p) => ({ caller: caller(p), queue: p.queue_name, position: p.position }),
   "queue.left": (p) => ({ caller: caller(p), queue: p.queue_name, reason: p.reason && word("reason", p.reason) }),
   "queue.stats": (p) => ({ queue: p.queue_name, waiting: p.calls_waiting, available: p.available_agents, of: p.logged_in_agents }),
@@ -77,6 +78,9 @@ export const VALUES = {
   "queue.alert.raised": (p) => ({ ...alert(p), reason: alertReason(p), repeat: p.repeat || null }),
   "queue.alert.acknowledged": (p) => ({ ...alert(p), by: p.by, note: p.note }),
   "queue.alert.cleared": (p) => ({ ...alert(p), reason: p.reason && word("reason", p.reason) }),
+  "command.done": (p) => ({ command: p.name, source: p.source }),
+  "command.failed": (p) => ({ command: p.name, reason: p.message || word("reason", p.code) }),
+  "command.executed": (p) => ({ user: p.user_id, command: p.name, outcome: word("outcome", p.outcome), reason: p.code && word("reason", p.code) }),
   "statistics.settings.changed": (p) => ({ zone: p.time_zone }),
   "presence.changed": (p) => ({ user: p.user_id, state: text(p.online ? "live.online" : "live.offline") }),
 };
@@ -101,7 +105,7 @@ export const FAMILIES = {
   agent: ["agent.", "presence."],
   chat: ["chat."],
   notice: ["alert", "notification", "queue.alert."],
-  source: ["source.", "statistics."],
+  source: ["source.", "statistics.", "command."],
 };
 
 /** @param {string} type @returns {string} the family of an event type; empty for an unknown one */
