@@ -342,3 +342,43 @@ class CommandContract:
         assert (entity.owner, [one.seq for one in entity.publications()]) == ("pbx1", [result.seq])
         assert await bench.broker.entity(A, ("agent", "8")) is None
         assert await bench.broker.entity(B, ("agent", "7")) is None
+
+
+class DurableCommandContract:
+    """What survives the process."""
+
+    @pytest_twisted.ensureDeferred
+    async def test_commands_survive_a_restart(self, bench: Bench) -> None:
+        commands = bench.broker.commands
+        for number in (4, 3, 2, 1):
+            bench.clock.advance(0.001)
+            await commands.accept(command(bench, key_of(number), queues=None))
+        for number in (1, 3):
+            await commands.dispatch(key_of(number), now_of(bench))
+        await closed(bench, closing_event(bench, key_of(3), FAILED))
+        before = [await commands.command(key_of(number)) for number in (1, 2, 3, 4)]
+        await bench.open()
+        commands = bench.broker.commands
+        assert [await commands.command(key_of(number)) for number in (1, 2, 3, 4)] == before
+        assert ids(await commands.waiting("*", "pbx1", [A])) == ["4", "2"]
+        assert sorted(ids(await commands.overdue(now_of(bench) + 9_000, 10))) == ["1", "2", "4"]
+        assert await commands.dispatch(key_of(1), now_of(bench)) is None
+        again = [closing_event(bench, key_of(number), event_id=f"of {number}") for number in (1, 3)]
+        assert await closed(bench, *again) == ["new", "unknown_command"]
+        assert await commands.accept(command(bench, key_of(3))) == before[2]
+
+    @pytest_twisted.ensureDeferred
+    async def test_the_first_closed_is_forgotten_first_after_a_restart(self, bench: Bench, monkeypatch: Any) -> None:
+        monkeypatch.setattr(command_table, "MAX_COMMANDS", 3)
+        for number in (1, 2, 3):
+            await bench.broker.commands.accept(command(bench, key_of(number)))
+        for number in (2, 3):
+            bench.clock.advance(0.001)
+            await closed(bench, closing_event(bench, key_of(number), event_id=f"of {number}"))
+        for opening in range(2):
+            await bench.open()
+            commands = bench.broker.commands
+            if not opening:
+                await commands.accept(command(bench, key_of(4)))
+            found = [await commands.command(key_of(number)) is not None for number in (1, 2, 3, 4)]
+            assert found == [True, False, True, True]

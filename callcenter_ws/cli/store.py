@@ -48,6 +48,8 @@ def check_store(arguments: argparse.Namespace) -> int:
         print(f"  figures  {report.figures:,} rows of statistics")
     if report.users or report.sessions:
         print(f"  users    {report.users:,} who sign in at the pages, {report.sessions:,} sessions")
+    if report.commands:
+        print(f"  commands {report.commands:,} whose ids are remembered")
     for problem in report.problems:
         print(f"problem: {problem}", file=sys.stderr)
     return 1 if report.problems else 0

@@ -60,7 +60,7 @@ class TestSqliteAccounts(AccountContract, DurableAccountContract):
 
 def in_file(bench: SqliteBench) -> dict[str, int]:
     with sqlite3.connect(f"file:{bench.path}?mode=ro", uri=True) as db:
-        tables = ("account", "account_session", "pairing")
+        tables = ("account", "account_session", "pairing", "command")
         return {table: db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables}  # noqa: S608 - names of this test
 
 

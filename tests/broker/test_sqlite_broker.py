@@ -24,6 +24,7 @@ from broker_contract import (
     positions,
 )
 from chat_contract import ChatContract, DurableChatContract
+from command_store_contract import CommandContract, DurableCommandContract
 from figure_store_contract import ConditionContract, DurableFigureContract, FigureContract, HoldContract
 from reconciliation_contract import DurableReconciliationContract, ReconciliationContract
 from sqlite_bench import SqliteBench
@@ -63,6 +64,8 @@ class TestSqliteBroker(
     ConditionContract,
     HoldContract,
     DurableFigureContract,
+    CommandContract,
+    DurableCommandContract,
 ):
     """The tests of every broker."""
 

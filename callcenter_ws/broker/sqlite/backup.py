@@ -9,8 +9,9 @@ from contextlib import closing
 from pathlib import Path
 
 from callcenter_ws.broker.sqlite.account_rows import remove_people
+from callcenter_ws.broker.sqlite.command_rows import close_open_commands
 from callcenter_ws.broker.sqlite.file import StoreUnusable, require_file
-from callcenter_ws.broker.sqlite.schema import APPLICATION_ID, FIRST_WITH_ACCOUNTS, VERSION
+from callcenter_ws.broker.sqlite.schema import APPLICATION_ID, FIRST_WITH_ACCOUNTS, FIRST_WITH_COMMANDS, VERSION
 from callcenter_ws.runtime.sqlite import check_identity, connect, sqlite_reason
 
 _BACKUP_PAGES = 1_024
@@ -21,7 +22,8 @@ def back_up(path: Path, copy: Path, new_epoch: Callable[[], str]) -> None:
     """Write a consistent copy of a store into a new file.
 
     The copy has a new epoch: after it is restored, positions that were given since it was made are given to other
-    events, and clients must be able to detect that. It has no sessions of people, and no screens that wait.
+    events, and clients must be able to detect that. It has no sessions of people, no screens that wait, and
+    no commands without an outcome.
 
     Raises:
         StoreUnusable: there is no store, or the copy cannot be written.
@@ -60,3 +62,5 @@ def _copy(path: Path, draft: Path, epoch: str) -> None:
         target.executemany("INSERT OR REPLACE INTO store VALUES (?, ?)", metadata)
         if version >= FIRST_WITH_ACCOUNTS:
             remove_people(target)
+        if version >= FIRST_WITH_COMMANDS:
+            close_open_commands(target)

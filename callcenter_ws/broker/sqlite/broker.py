@@ -9,11 +9,12 @@ from twisted.internet.defer import Deferred, succeed
 
 from callcenter_ws.broker.chat_messages import DEFAULT_MESSAGES
 from callcenter_ws.broker.counters import StoreCounters
-from callcenter_ws.broker.memory_commands import MemoryCommands
 from callcenter_ws.broker.retention import MAX_PRESENCE_RECORDS, UNFOLDED_BYTES, UNFOLDED_EVENTS
 from callcenter_ws.broker.sqlite.account_rows import restore_accounts
 from callcenter_ws.broker.sqlite.accounts import SqliteAccounts
 from callcenter_ws.broker.sqlite.cache import Cache
+from callcenter_ws.broker.sqlite.command_rows import restore_commands
+from callcenter_ws.broker.sqlite.commands import SqliteCommands
 from callcenter_ws.broker.sqlite.figures import SqliteFigures
 from callcenter_ws.broker.sqlite.file import StoreFile, Synchronous
 from callcenter_ws.broker.sqlite.group_commit import GroupCommit
@@ -99,7 +100,7 @@ class SqliteBroker:
         self.counters = StoreCounters()
         self.figures = SqliteFigures(clock)
         self.accounts = SqliteAccounts()
-        self.commands = MemoryCommands()
+        self.commands = SqliteCommands()
 
     # Start and stop
 
@@ -122,6 +123,7 @@ class SqliteBroker:
         store.maintenance.stop()
         self.figures.close()
         self.accounts.close()
+        self.commands.close()
         await store.group_commit.finish()
         # Further pending writes would never be written.
         self._open = None
@@ -377,6 +379,7 @@ class _OpenStore:
         self.presence = restore_presence(file.writer, MAX_PRESENCE_RECORDS)
         self.revocations = restore_revocations(file.writer, clock.time())
         self.sources = restore_sources(file.writer)
+        broker.commands.restore(restore_commands(file.writer, clock.time()))
         self.threads = Threads(reactor)
         self.queue = SubmissionQueue("the disk")
         self.cache = Cache(
@@ -397,6 +400,7 @@ class _OpenStore:
             hold=broker.figures.hold,
             request_checkpoint=lambda record: self.group_commit.request_checkpoint(record),
             record_alive=lambda: self.group_commit.record_alive(),
+            forget_commands=broker.commands.forget_expired,
             counters=broker.counters,
         )
         self.group_commit = GroupCommit(
@@ -409,10 +413,12 @@ class _OpenStore:
             deliver,
             self.maintenance.trim,
             broker.counters,
+            broker.commands.table,
             memory_events=broker._memory_events,
             history_seconds=broker._limits.seconds,
         )
         broker.figures.open(file, self.threads, self.cache, self.group_commit)
         broker.accounts.open(restore_accounts(file.writer, clock.time()), self.group_commit)
+        broker.commands.open(self.cache, self.group_commit)
         self.threads.start()
         self.maintenance.start()

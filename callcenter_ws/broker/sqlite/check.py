@@ -9,16 +9,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from callcenter_ws.broker.sqlite.file import StoreUnusable, require_file
-from callcenter_ws.broker.sqlite.schema import APPLICATION_ID, SEQ_BITS, VERSION
+from callcenter_ws.broker.sqlite.schema import (
+    APPLICATION_ID,
+    FIRST_WITH_ACCOUNTS,
+    FIRST_WITH_COMMANDS,
+    SEQ_BITS,
+    VERSION,
+)
 from callcenter_ws.runtime.sqlite import check_identity, connect, sqlite_reason
 
 _MAX_PROBLEMS = 20
 
 _FIGURES_SINCE = 5
 """The version of the schema since which there are rows of statistics."""
-
-_ACCOUNTS_SINCE = 6
-"""The same for users and sessions."""
 
 
 @dataclass(slots=True)
@@ -34,6 +37,7 @@ class CheckReport:
         figures: the number of rows of statistics.
         users: the number of users who can sign in at the pages.
         sessions: the number of sessions of these pages.
+        commands: the number of commands that are remembered.
         problems: texts for an operator; empty when there are none.
     """
 
@@ -48,6 +52,7 @@ class CheckReport:
     figures: int = 0
     users: int = 0
     sessions: int = 0
+    commands: int = 0
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -92,8 +97,10 @@ def _count(db: sqlite3.Connection, report: CheckReport) -> None:
     tables = ["tenant", "event", "state", "mail"]
     if report.version >= _FIGURES_SINCE:
         tables.append("figure")
-    if report.version >= _ACCOUNTS_SINCE:
+    if report.version >= FIRST_WITH_ACCOUNTS:
         tables += ["account", "account_session"]
+    if report.version >= FIRST_WITH_COMMANDS:
+        tables.append("command")
     for table in tables:
         (count,) = db.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608 - names from our code
         setattr(report, _NAMES.get(table, table), count)
@@ -105,6 +112,7 @@ _NAMES = {
     "figure": "figures",
     "account": "users",
     "account_session": "sessions",
+    "command": "commands",
 }
 """What the report calls the rows of tables."""
 

@@ -14,11 +14,13 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from callcenter_ws.broker.command_table import CommandTable
 from callcenter_ws.broker.counters import StoreCounters
 from callcenter_ws.broker.sqlite.cache import Cache
 from callcenter_ws.broker.sqlite.figure_rows import FigureChanges
 from callcenter_ws.broker.sqlite.file import StoreFile
 from callcenter_ws.broker.sqlite.pending_writes import PendingWrites
+from callcenter_ws.broker.sqlite.staged_commands import StagedCommands
 from callcenter_ws.broker.sqlite.staging import Staging, TenantPart
 from callcenter_ws.broker.sqlite.tenant import TenantRecord
 from callcenter_ws.broker.sqlite.threads import Threads
@@ -76,10 +78,12 @@ class GroupCommit:
         deliver: called with committed events; see ``interfaces.Deliver``.
         checkpoint_written: called with a tenant whose checkpoint was committed.
         counters: of the store.
+        commands: the commands in memory.
         memory_events, history_seconds: the limits of a tenant's history in memory.
 
     Attributes:
         pending_writes: what is written with the next transaction; call ``request`` after a change.
+        commands: those that the transaction being written closes.
         write_error: why the file is not writable, for an operator; None when it is.
     """
 
@@ -94,6 +98,7 @@ class GroupCommit:
         deliver: Deliver,
         checkpoint_written: Callable[[TenantRecord], None],
         counters: StoreCounters,
+        commands: CommandTable,
         *,
         memory_events: int,
         history_seconds: float,
@@ -111,7 +116,9 @@ class GroupCommit:
         self._memory_events = memory_events
         self._history_seconds = history_seconds
         tenants = file.writer.execute("SELECT max(id) FROM tenant").fetchone()[0] or 0
-        self._staging = Staging(self._epoch, next_number=1 + tenants)
+        self.pending_writes = PendingWrites()
+        self.commands = StagedCommands(commands, self.pending_writes)
+        self._staging = Staging(self._epoch, self.commands, next_number=1 + tenants)
         self._checkpoints_due: dict[TenantRecord, None] = {}
         # Tenants with events that are not in memory, and the number of those that are being loaded.
         self._to_load: dict[str, None] = {}
@@ -123,7 +130,6 @@ class GroupCommit:
         self._waiters: list[Deferred[None]] = []
         self._probe_bytes = MIN_PROBE_BYTES
         self._alive_recorded_at = 0.0
-        self.pending_writes = PendingWrites()
         self.write_error: str | None = None
 
     # Requests
@@ -163,6 +169,7 @@ class GroupCommit:
         stream = record.stream
         assert stream is not None  # noqa: S101 - narrows the type: it was just loaded
         head, delivered = stream.history.head, record.delivered
+        self.commands.loaded(record.tenant_id, head)
         if delivered is not None and delivered < head:
             # A transaction was committed although its write failed. Its publishers were refused, and may repeat it.
             self._deliver(stream.history.after(delivered, head - delivered))
@@ -327,6 +334,7 @@ class GroupCommit:
         self._is_writing = False
         self._count(batch.transaction)
         self._writes_in_progress = PendingWrites()
+        self.commands.committed()
         if self.write_error is not None:
             self.write_error = None
             self._probe_bytes = MIN_PROBE_BYTES
@@ -396,6 +404,7 @@ class GroupCommit:
         for record in (*[record for record, _ in batch.checkpoints], *[part.record for part in batch.parts]):
             self._cache.reload(record)
         self.pending_writes.put_back(batch.writes)
+        self.commands.failed()
         if self._finished is None:
             self._retry = self._clock.call_later(RETRY_SECONDS, self._try_again)
         for part in batch.parts:

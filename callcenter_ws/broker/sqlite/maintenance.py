@@ -47,6 +47,7 @@ class Maintenance:
         hold: returns the position above which the statistics need a tenant's log; None: they need none.
         request_checkpoint: has a checkpoint of a tenant written, after which ``trim`` is called.
         record_alive: has it recorded in the file that the process is running.
+        forget_commands: forgets the commands that are too old at a Unix time.
         counters: of the store.
 
     Attributes:
@@ -64,6 +65,7 @@ class Maintenance:
         hold: Callable[[str], int | None],
         request_checkpoint: Callable[[TenantRecord], None],
         record_alive: Callable[[], None],
+        forget_commands: Callable[[float], None],
         counters: StoreCounters,
     ) -> None:
         self._file = file
@@ -74,6 +76,7 @@ class Maintenance:
         self._hold = hold
         self._request_checkpoint = request_checkpoint
         self._record_alive = record_alive
+        self._forget_commands = forget_commands
         self._counters = counters
         self._to_trim: dict[TenantRecord, None] = {}
         self._trimming = SingleFlight(self._trim_all, clock, spawn)
@@ -122,6 +125,7 @@ class Maintenance:
 
     def _run_periodic(self) -> None:
         self._timer = self._clock.call_later(INTERVAL_SECONDS, self._run_periodic)
+        self._forget_commands(self._clock.time())
         self._record_alive()
         self._sweep(iter(self._cache.records()))
         self._removal.request()

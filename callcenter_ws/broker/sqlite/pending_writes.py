@@ -10,6 +10,7 @@ from callcenter_ws.broker.account_table import Record
 from callcenter_ws.broker.sqlite.account_rows import AccountKey
 from callcenter_ws.broker.sqlite.figure_rows import FigureChanges
 from callcenter_ws.broker.sqlite.transaction import MailKey, Transaction
+from callcenter_ws.events.commands import CommandKey, CommandRecord
 from callcenter_ws.interfaces import PresenceRecord, Revocation, SourceRecord
 
 MAX_PENDING_WRITES = 50_000
@@ -33,6 +34,7 @@ class PendingWrites:
         figures: rows of folds by tenant. Not bounded here; those who fold bound the entities.
         accounts: users, sessions and waiting screens by kind and key; None: to be removed. Bounded by
             ``broker.account_table``.
+        commands: by key; None: to be removed. Bounded by ``broker.command_table``.
         figure_rows: at least the number of these rows.
         metadata: values about the store itself.
     """
@@ -46,6 +48,7 @@ class PendingWrites:
     figures: dict[str, FigureChanges] = field(default_factory=dict)
     figure_rows: int = 0
     accounts: dict[AccountKey, Record | None] = field(default_factory=dict)
+    commands: dict[CommandKey, CommandRecord | None] = field(default_factory=dict)
     metadata: dict[str, object] = field(default_factory=dict)
 
     def mark_sent(self, tenant: int, user_id: str, event_ids: Iterable[str]) -> None:
@@ -82,6 +85,7 @@ class PendingWrites:
             self.figures,
             self.figure_rows,
             self.accounts,
+            self.commands,
             self.metadata,
         )
         transaction.sent += self.sent
@@ -92,11 +96,12 @@ class PendingWrites:
         transaction.sources.update(self.sources)
         transaction.figures += self.figures.values()
         transaction.accounts.update(self.accounts)
+        transaction.commands.update(self.commands)
         transaction.metadata.update(self.metadata)
         self.sent, self.acknowledged, self.reported_gaps, self.presence = {}, {}, {}, {}
         self.revocations, self.sources, self.figures, self.metadata = [], {}, {}, {}
         self.figure_rows = 0
-        self.accounts = {}
+        self.accounts, self.commands = {}, {}
         return moved
 
     def put_back(self, moved: PendingWrites) -> None:
@@ -114,6 +119,7 @@ class PendingWrites:
             self.figures[tenant_id] = older if newer is None else newer.with_older(older)
         self.figure_rows += moved.figure_rows
         self.accounts = {**moved.accounts, **self.accounts}
+        self.commands = {**moved.commands, **self.commands}
         self.metadata = {**moved.metadata, **self.metadata}
 
 

@@ -9,7 +9,8 @@ identifiers of events that were removed within the window of ``broker.recent_ids
 ``source_mark`` holds how far the events of each source are stored (``broker.source_marks``), and ``source`` the
 registered sources. ``figure`` holds the rows of the statistics (``statistics.checkpoint``), which belong to the
 position of their tenant in ``figure_fold``; events after ``figure_fold.hold`` are not trimmed. ``account``,
-``account_session`` and ``pairing`` hold users, sessions and waiting screens (``broker.account_table``). ``store`` holds
+``account_session`` and ``pairing`` hold users, sessions and waiting screens (``broker.account_table``).
+``command`` holds commands (``broker.command_table``); ``closed_ms`` is 0 for those without an outcome. ``store`` holds
 values about the store itself. Names kept for compatibility: ``attendance`` holds the presence records,
 ``attendance.told`` is ``PresenceRecord.announced``, and ``mail_loss`` holds the gaps of mailboxes.
 """
@@ -159,13 +160,28 @@ CREATE INDEX account_session_by_end ON account_session (ends_at);
 CREATE TABLE pairing (code TEXT PRIMARY KEY, ends_at REAL NOT NULL, record TEXT NOT NULL) WITHOUT ROWID
 """
 
-MIGRATIONS = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5, _VERSION_6)
+_VERSION_7 = """
+CREATE TABLE command (
+    tenant_id TEXT NOT NULL,
+    user_id TEXT NOT NULL,
+    command_id TEXT NOT NULL,
+    accepted_ms INTEGER NOT NULL,
+    closed_ms INTEGER NOT NULL,
+    record BLOB NOT NULL,
+    PRIMARY KEY (tenant_id, user_id, command_id)
+)
+"""
+
+MIGRATIONS = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5, _VERSION_6, _VERSION_7)
 """The scripts that make version ``n + 1`` of version ``n``; an empty file is version 0. Append only; never edit one."""
 
 VERSION = len(MIGRATIONS)
 
 FIRST_WITH_ACCOUNTS = 6
 """The first version that has users and sessions of the pages."""
+
+FIRST_WITH_COMMANDS = 7
+"""The first version that has commands."""
 
 
 def place_of(tenant: int, seq: int) -> int:

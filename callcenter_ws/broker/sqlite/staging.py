@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from callcenter_ws.broker.mailboxes import mail_expires_at
 from callcenter_ws.broker.source_marks import Verdict, out_of_order, superseded
 from callcenter_ws.broker.sqlite.codec import changed_row, row_of
+from callcenter_ws.broker.sqlite.staged_commands import StagedCommands
 from callcenter_ws.broker.sqlite.tenant import TenantRecord
 from callcenter_ws.broker.sqlite.transaction import Transaction
 from callcenter_ws.broker.stream import Stream
-from callcenter_ws.broker.submission import Entry, Submission, set_outcome
+from callcenter_ws.broker.submission import Entry, Outcome, Submission, set_outcome
 from callcenter_ws.errors import Refusal
 from callcenter_ws.events.event import Event, Origin
 from callcenter_ws.events.publication import Publication
@@ -28,14 +29,14 @@ class TenantPart:
 
     Attributes:
         staged: the events that were given a position.
-        others: events that are not staged, and their results once the transaction is committed: those that repeat one
+        others: events that are not staged, and their outcomes once the transaction is committed: those that repeat one
             of ``staged``, and those that only raise a mark.
     """
 
     record: TenantRecord
     stream: Stream
     staged: list[tuple[Entry, Publication]] = field(default_factory=list)
-    others: list[tuple[Entry, PublishResult]] = field(default_factory=list)
+    others: list[tuple[Entry, Outcome]] = field(default_factory=list)
 
 
 class Staging:
@@ -43,11 +44,13 @@ class Staging:
 
     Args:
         epoch: of the file.
+        commands: the commands that events may close.
         next_number: the number of the next tenant that is new.
     """
 
-    def __init__(self, epoch: str, *, next_number: int) -> None:
+    def __init__(self, epoch: str, commands: StagedCommands, *, next_number: int) -> None:
         self._epoch = epoch
+        self._commands = commands
         self._next_number = next_number
 
     def stage(self, part: TenantPart, entries: Iterable[Entry], transaction: Transaction, offset: float) -> None:
@@ -59,6 +62,9 @@ class Staging:
         stream = part.stream
         for entry in entries:
             event = entry[2]
+            if event.condition is not None and event.condition.closes is not None:
+                # A command is closed once: that finds repetitions, for longer than their ids are remembered.
+                event.has_new_id = True
             if event.source_rule is not None:
                 if isinstance(event.source_rule, Reconciliation):
                     self._stage_part(part, entry, event.source_rule, transaction, offset)
@@ -67,17 +73,37 @@ class Staging:
                     continue
             first = stream.first_seq_of(event)
             if first is None:
-                refusal = None if event.chat_writer is None else stream.chats.refusal_of(event)
-                if refusal is None and event.condition is not None:
-                    refusal = stream.condition_refusal(event, [publication for _, publication in part.staged])
+                refusal = self._refusal_of(part, entry)
                 if refusal is None:
-                    part.staged.append((entry, self._stage_event(part, event, transaction, offset)))
-                else:
+                    self._stage_entry(part, entry, transaction, offset)
+                elif event.source_rule is None:
                     set_outcome(entry, refusal)
+                else:
+                    # Not before the mark that it has raised is committed.
+                    part.others.append((entry, refusal))
             elif first <= stream.history.head and event.source_rule is None:
                 set_outcome(entry, self._duplicate(event, first))
             else:
                 part.others.append((entry, self._duplicate(event, first)))
+
+    def _refusal_of(self, part: TenantPart, entry: Entry) -> Refusal | None:
+        submission, index, event = entry
+        stream, condition = part.stream, event.condition
+        refusal = None if event.chat_writer is None else stream.chats.refusal_of(event)
+        if refusal is not None or condition is None:
+            return refusal
+        follows = condition.follows and part.record.last_staged == (submission, index - 1)
+        return stream.condition_refusal(
+            event, [publication for _, publication in part.staged]
+        ) or self._commands.refusal_of(event, follows=follows)
+
+    def _stage_entry(self, part: TenantPart, entry: Entry, transaction: Transaction, offset: float) -> None:
+        submission, index, event = entry
+        publication = self._stage_event(part, event, transaction, offset)
+        part.staged.append((entry, publication))
+        part.record.last_staged = submission, index
+        if event.condition is not None and event.condition.closes is not None:
+            self._commands.close(event.condition.closes, publication.seq)
 
     def _duplicate(self, event: Event, seq: int) -> PublishResult:
         return PublishResult(self._epoch, seq, event.event_id, duplicate=True)

@@ -14,6 +14,7 @@ from callcenter_ws.broker.sqlite.expiry import TrimRequest
 from callcenter_ws.broker.sqlite.restore import MAX_MAIL_USERS, RestoredTenant
 from callcenter_ws.broker.sqlite.transaction import Checkpoint
 from callcenter_ws.broker.stream import Stream
+from callcenter_ws.broker.submission import Submission
 from callcenter_ws.events.catalogue import EntityKey
 from callcenter_ws.runtime.json import encode_json
 
@@ -56,6 +57,7 @@ class TenantRecord:
         mail_staged: how many events for mailboxes were staged since the tenant was restored.
         stored_bytes: bytes of payload of the history in the file.
         bytes_since_checkpoint: those of the events after the last checkpoint.
+        last_staged: the submission and the index in it of the event that was staged last; None: it is not known.
         delivered: ``seq`` of the last delivered publication.
         loading: the callers that wait for the stream while it is loaded; None: it is not being loaded.
         in_transaction: the transaction being written holds events or a checkpoint of the tenant.
@@ -77,6 +79,7 @@ class TenantRecord:
     mail_staged: int = 0
     stored_bytes: int = 0
     bytes_since_checkpoint: int = 0
+    last_staged: tuple[Submission, int] | None = None
     delivered: int | None = None
     loading: list[Deferred[None]] | None = None
     in_transaction: bool = False
@@ -92,6 +95,7 @@ class TenantRecord:
     def set_restored(self, restored: RestoredTenant) -> None:
         """Set what was read from the file."""
         self.number, self.stream, self.in_doubt = restored.number, restored.stream, False
+        self.last_staged = None
         self.floor, self.checkpoint, self.oldest = restored.floor, restored.checkpoint, restored.oldest
         self.stored_state, self.changed_calls = restored.stored_state, restored.changed_calls
         self.stored_owners = restored.stored_owners

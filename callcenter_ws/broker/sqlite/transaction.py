@@ -16,9 +16,11 @@ from callcenter_ws.broker.mailboxes import MAX_ITEMS
 from callcenter_ws.broker.source_marks import SourceMark
 from callcenter_ws.broker.sqlite.account_rows import AccountKey, save_accounts
 from callcenter_ws.broker.sqlite.codec import COLUMNS, WIDTH, CallValues, Row
+from callcenter_ws.broker.sqlite.command_rows import save_commands
 from callcenter_ws.broker.sqlite.figure_rows import FigureChanges, save_figures
 from callcenter_ws.broker.sqlite.file import StoreFile
 from callcenter_ws.broker.sqlite.schema import place_of, seq_of
+from callcenter_ws.events.commands import CommandKey, CommandRecord
 from callcenter_ws.interfaces import PresenceRecord, Revocation, SourceRecord
 from callcenter_ws.runtime.json import encode_json
 from callcenter_ws.runtime.sqlite import insert, roll_back
@@ -74,6 +76,7 @@ class Transaction:
         announced: by tenant and user, whether the last ``presence.changed`` among the events says ``online``.
         figures: rows of folds, of each tenant once.
         accounts: users, sessions and waiting screens by kind and key; None: to be removed.
+        commands: by key; None: to be removed.
         metadata: values about the store itself.
         seconds: how long writing took. This and ``mail_displaced`` are set by ``write``.
         mail_displaced: mailbox items that gave way to newer ones.
@@ -94,6 +97,7 @@ class Transaction:
     checkpoints: list[Checkpoint] = field(default_factory=list)
     figures: list[FigureChanges] = field(default_factory=list)
     accounts: dict[AccountKey, Record | None] = field(default_factory=dict)
+    commands: dict[CommandKey, CommandRecord | None] = field(default_factory=dict)
     metadata: dict[str, object] = field(default_factory=dict)
     seconds: float = 0.0
     mail_displaced: int = 0
@@ -101,8 +105,9 @@ class Transaction:
     def __bool__(self) -> bool:
         """Return whether there is anything to write."""
         mail = (self.sent, self.acknowledged, self.reported_gaps)
-        others = (self.presence, self.revocations, self.metadata, self.marks, self.sources, self.figures, self.accounts)
-        return any((self.begun_histories, self.event_count, self.checkpoints, *mail, *others))
+        others = (self.presence, self.revocations, self.metadata, self.marks, self.sources, self.figures)
+        asked = (self.accounts, self.commands)
+        return any((self.begun_histories, self.event_count, self.checkpoints, *mail, *others, *asked))
 
 
 def write(file: StoreFile, transaction: Transaction) -> None:
@@ -130,6 +135,7 @@ def write(file: StoreFile, transaction: Transaction) -> None:
             _write_checkpoint(db, checkpoint)
         save_figures(db, transaction.figures)
         save_accounts(db, transaction.accounts)
+        save_commands(db, transaction.commands)
         if transaction.metadata:
             file.set_metadata(**transaction.metadata)
         db.execute("COMMIT")
