@@ -495,8 +495,28 @@ class SourceStore(Protocol):
         """Return the highest generation and ``source_seq`` that is stored of a source in these tenants; else zeros."""
 
 
+class CommandSource(msgspec.Struct, frozen=True):
+    """A registered source of a tenant, as a command is routed to it; see ``SourceRecord``.
+
+    Attributes:
+        connected: whether it is connected to any node.
+    """
+
+    scope: str
+    name: str
+    capabilities: tuple[str, ...]
+    connected: bool
+
+
 class SourceCapabilities(Protocol):
     """Tells what the registered sources of a tenant can do."""
+
+    def command_sources(self, tenant_id: str) -> Awaitable[Sequence[CommandSource]]:
+        """Return the sources that send events of the tenant.
+
+        Raises:
+            Refusal: ``unavailable``: the store that the nodes share cannot be reached.
+        """
 
     def chats_are_owned(self, tenant_id: str) -> Awaitable[bool]:
         """Return whether a source with the capability ``chats`` is registered for the tenant.

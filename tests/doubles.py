@@ -15,6 +15,7 @@ from callcenter_ws.events.event import Event
 from callcenter_ws.events.principal import Principal, Role
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.interfaces import (
+    CommandSource,
     Deliver,
     HistoryPage,
     Interrupted,
@@ -212,6 +213,10 @@ class FixedCapabilities:
 
     def __init__(self) -> None:
         self.own_chats = False
+        self.commands: list[CommandSource] = []
 
     async def chats_are_owned(self, tenant_id: str) -> bool:
         return self.own_chats
+
+    async def command_sources(self, tenant_id: str) -> list[CommandSource]:
+        return self.commands

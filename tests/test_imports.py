@@ -22,6 +22,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("auth", "broker"),
     ("sources",),
     ("delivery",),
+    ("commands",),
     ("requests", "cluster", "config"),
     ("figures", "webhooks", "ops"),
     ("amp", "http", "ws"),

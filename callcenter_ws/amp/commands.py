@@ -390,9 +390,9 @@ class Command(GatewayCommand):
     once at most. An error means that it was not taken, and is not carried out; ``OVERLOADED``: the source is busy.
 
     ``payload`` is a JSON object with the fields of the command ``name``. ``user_id`` and ``role`` are those of the
-    person or service that asks, and ``extension`` is that of its token, if the token has one: its own device, so that
-    the source need not check it against its hot desks. Nothing may be begun after ``deadline_ms``, Unix milliseconds of the gateway; ``Hello``
-    and ``Ping`` answer its time.
+    person or service that asks. ``extension`` is the claim of its token, if the token has one: its own device, which
+    the source need not look for among its hot desks. Nothing may be begun after ``deadline_ms``, Unix milliseconds of
+    the gateway; ``Hello`` and ``Ping`` answer its time.
     """
 
     arguments: ClassVar = [

@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.capabilities import CHATS
 from callcenter_ws.events.principal import EVERY_TENANT
-from callcenter_ws.interfaces import SourceStore
+from callcenter_ws.interfaces import CommandSource, SourceStore
 from callcenter_ws.runtime.background import Spawn
 from callcenter_ws.runtime.clock import Clock, Timer
 from callcenter_ws.runtime.json import JsonObject
@@ -212,3 +212,13 @@ class LocalSources:
     async def chats_are_owned(self, tenant_id: str) -> bool:
         """Return whether a source with the capability ``chats`` is registered for the tenant."""
         return any(CHATS in record.capabilities for record in self._table.of_tenant(tenant_id))
+
+    async def command_sources(self, tenant_id: str) -> Sequence[CommandSource]:
+        """Return the sources that send events of the tenant."""
+        found = []
+        for record in self._table.of_tenant(tenant_id):
+            entry = self._table.get((record.scope, record.name))
+            if tenant_id in record.tenants:
+                connected = entry is not None and entry.link_id is not None
+                found.append(CommandSource(record.scope, record.name, record.capabilities, connected))
+        return found

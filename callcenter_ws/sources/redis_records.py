@@ -25,7 +25,7 @@ class Facts(msgspec.Struct):
     capabilities: tuple[str, ...]
 
 
-_decode_facts = msgspec.json.Decoder(Facts).decode
+decode_facts = msgspec.json.Decoder(Facts).decode
 decode_text = msgspec.json.Decoder(str).decode
 decode_texts = msgspec.json.Decoder(tuple[str, ...]).decode
 _decode_key = msgspec.json.Decoder(tuple[str, str]).decode
@@ -65,7 +65,7 @@ def registered_record(claim: Claim, reply: Reply) -> tuple[SourceRecord, Facts |
         claimed=decode_texts(claimed),
         capabilities=claim.capabilities,
     )
-    return record, _decode_facts(before) if before else None, int(announced_ago)
+    return record, decode_facts(before) if before else None, int(announced_ago)
 
 
 _REFUSALS: dict[bytes, Callable[[Claim, Reply], Refusal]] = {
@@ -81,7 +81,7 @@ _REFUSALS: dict[bytes, Callable[[Claim, Reply], Refusal]] = {
 
 
 def _record(key: Key, *, lease: int, claimed: bytes, facts: bytes, generation: int = 0) -> SourceRecord:
-    known = _decode_facts(facts)
+    known = decode_facts(facts)
     return SourceRecord(
         scope=key[0],
         subject="",

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from callcenter_ws.interfaces import SourceRecord
+from callcenter_ws.interfaces import CommandSource, SourceRecord
 from callcenter_ws.runtime.histogram import DELAY_BOUNDS, Histogram
 from callcenter_ws.runtime.json import JsonObject
 from callcenter_ws.sources.claim import Claim
@@ -97,6 +97,9 @@ class SourceRegistry(Protocol):
 
     def chats_are_owned(self, tenant_id: str) -> Awaitable[bool]:
         """Return whether a source with the capability ``chats`` is registered; see ``SourceCapabilities``."""
+
+    def command_sources(self, tenant_id: str) -> Awaitable[Sequence[CommandSource]]:
+        """Return the sources that send events of the tenant, to route commands; see ``SourceCapabilities``."""
 
 
 def description(record: SourceRecord, *, connected: bool) -> JsonObject:

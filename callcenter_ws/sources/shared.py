@@ -14,6 +14,7 @@ from callcenter_ws.errors import Refusal
 from callcenter_ws.events.capabilities import CHATS
 from callcenter_ws.events.principal import EVERY_TENANT
 from callcenter_ws.events.source_rules import MAX_NUMBER
+from callcenter_ws.interfaces import CommandSource
 from callcenter_ws.redis.connection import Argument, Reply
 from callcenter_ws.redis.scripts import (
     SOURCE_CLAIM,
@@ -40,6 +41,7 @@ from callcenter_ws.sources.redis_records import (
     LISTED_FIELDS,
     Facts,
     check_unused,
+    decode_facts,
     decode_text,
     decode_texts,
     ended_record,
@@ -375,6 +377,24 @@ class SharedSources:
         """Return whether a source with the capability ``chats`` is registered for the tenant, at any node."""
         found = await self._redis.send("HVALS", self._keys.of(tenant_id, "sources"))
         return any(CHATS in decode_texts(value.split(b"\n", 1)[1]) for value in found)
+
+    async def command_sources(self, tenant_id: str) -> Sequence[CommandSource]:
+        """Return the sources that send events of the tenant."""
+        found = await self._redis.send("HGETALL", self._keys.of(tenant_id, "sources"))
+        keys = {}
+        for name, value in zip(found[::2], found[1::2], strict=True):
+            key = decode_text(value.split(b"\n", 1)[0]), name.decode()
+            keys[name_of(key)] = key
+
+        def read(name: str) -> Deferred[Reply]:
+            return self._redis.send("HMGET", self._keys.source(name), "facts", "link")
+
+        sources = []
+        for name, (facts, link) in await _each(sorted(keys), read):
+            known = None if facts is None else decode_facts(facts)
+            if known is not None and tenant_id in known.tenants:
+                sources.append(CommandSource(*keys[name], known.capabilities, link not in (None, b"")))
+        return sources
 
     def _run(self, script: Script, *arguments: Argument) -> Deferred[Reply]:
         return self._redis.run(script, [self._keys.sources], *arguments)

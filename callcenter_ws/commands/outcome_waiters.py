@@ -1,0 +1,91 @@
+"""OutcomeWaiters: requests that wait until a command has its outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from twisted.internet.defer import Deferred
+
+from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.events.commands import CommandKey, CommandRecord
+from callcenter_ws.events.publication import Publication
+from callcenter_ws.interfaces import CommandStore
+from callcenter_ws.runtime.clock import Clock
+from callcenter_ws.runtime.json import decode_trusted_json
+
+MAX_WAITERS = 1_000
+"""Requests that wait at once; more are refused with ``overloaded``."""
+
+POLL_SECONDS = 0.5
+"""How often the store is asked: a node without clients of a tenant is delivered none of its events."""
+
+_CLOSES = frozenset({"command.done", "command.failed"})
+
+
+class OutcomeWaiters:
+    """Waits for outcomes: a delivered event wakes a waiter up, and the store has the outcome."""
+
+    def __init__(self, store: CommandStore, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._waiting: dict[CommandKey, list[Deferred[None]]] = {}
+        self._count = 0
+
+    def delivered(self, publications: Sequence[Publication]) -> None:
+        """Wake up those who wait for what was published. Implements ``interfaces.Deliver``."""
+        if not self._waiting:
+            return
+        for publication in publications:
+            event = publication.event
+            if event.type.name in _CLOSES and event.user_id is not None:
+                command_id = str(decode_trusted_json(event.payload)["command_id"])
+                key = CommandKey(event.tenant_id, event.user_id, command_id)
+                for waiter in self._waiting.pop(key, []):
+                    # Not within the delivery: those who wait go on with work of their own.
+                    self._clock.call_later(0, _wake, waiter)
+
+    async def wait(self, key: CommandKey, seconds: float) -> CommandRecord:
+        """Return a command when it is closed, or as it is after so many seconds.
+
+        Raises:
+            Refusal: ``unknown_command``, ``overloaded``, ``unavailable``.
+        """
+        if self._count >= MAX_WAITERS:
+            raise Refusal(ErrorCode.OVERLOADED, f"{MAX_WAITERS} requests wait for the outcome of a command")
+        self._count += 1
+        try:
+            return await self._wait(key, self._clock.monotonic() + seconds)
+        finally:
+            self._count -= 1
+
+    async def _wait(self, key: CommandKey, until: float) -> CommandRecord:
+        while True:
+            # Before the store is asked: an outcome that is delivered meanwhile is not missed.
+            woken: Deferred[None] = Deferred()
+            self._waiting.setdefault(key, []).append(woken)
+            try:
+                record = await self._store.command(key)
+                if record is None:
+                    raise Refusal(ErrorCode.UNKNOWN_COMMAND)
+                left = until - self._clock.monotonic()
+                if not record.state.is_open or left <= 0:
+                    return record
+                timer = self._clock.call_later(min(left, POLL_SECONDS), _wake, woken)
+                try:
+                    await woken
+                finally:
+                    timer.cancel()
+            finally:
+                self._forget(key, woken)
+
+    def _forget(self, key: CommandKey, woken: Deferred[None]) -> None:
+        waiters = self._waiting.get(key, [])
+        if woken in waiters:
+            waiters.remove(woken)
+        if not waiters:
+            self._waiting.pop(key, None)
+
+
+def _wake(waiter: Deferred[None]) -> None:
+    if not waiter.called:
+        waiter.callback(None)

@@ -1,0 +1,91 @@
+"""RecentCalls: of the calls that this node has delivered events of, what the state does not have.
+
+The state has the last phone at which a call rings, and forgets a call at its end. An agent at whose phone it rings may
+reject it, and after its end those who handled it may record its disposition.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from callcenter_ws.events.publication import Publication
+from callcenter_ws.runtime.clock import Clock
+from callcenter_ws.runtime.json import decode_trusted_json
+
+WRAP_UP_SECONDS = 600.0
+"""For how long after its end a call may be given a disposition."""
+
+MAX_CALLS = 20_000
+"""Calls of all tenants that are remembered, of each kind; above that the one longest without an event is forgotten."""
+
+_RINGING: Final = "call.ringing"
+_MISSED: Final = "call.missed"
+_ENDS: Final = frozenset({"call.ended", "call.abandoned"})
+
+CallKey = tuple[str, str]
+"""Tenant and call."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndedCall:
+    """A call that has ended, and the agents who had handled it; ``ended_at``: seconds of the monotonic clock."""
+
+    queue_name: str | None
+    agents: frozenset[str]
+    ended_at: float
+
+
+class RecentCalls:
+    """Remembers at which phones calls ring, and who handled the calls that have ended."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        # Both ordered by last event, the oldest first.
+        self._ringing: OrderedDict[CallKey, set[str]] = OrderedDict()
+        self._ended: OrderedDict[CallKey, EndedCall] = OrderedDict()
+
+    def delivered(self, publications: Sequence[Publication]) -> None:
+        """Learn from delivered publications. Implements ``interfaces.Deliver``."""
+        for publication in publications:
+            event = publication.event
+            if event.call_id is None or event.user_id is not None:
+                continue
+            key = (event.tenant_id, event.call_id)
+            if event.type.name == _RINGING:
+                self._ringing.setdefault(key, set()).add(_agent_of(publication))
+                self._ringing.move_to_end(key)
+                _limit(self._ringing)
+            elif event.type.name == _MISSED:
+                self._ringing.get(key, set()).discard(_agent_of(publication))
+            elif event.type.name == "call.answered" or event.type.name in _ENDS:
+                self._ringing.pop(key, None)
+                if event.type.name in _ENDS:
+                    self._end(key, EndedCall(event.queue_name, frozenset(event.agents), self._clock.monotonic()))
+
+    def _end(self, key: CallKey, call: EndedCall) -> None:
+        self._ended.pop(key, None)
+        self._ended[key] = call
+        _limit(self._ended)
+
+    def ringing(self, tenant_id: str, call_id: str) -> frozenset[str]:
+        """Return the agents at whose phones a call rings."""
+        return frozenset(self._ringing.get((tenant_id, call_id), ()))
+
+    def ended(self, tenant_id: str, call_id: str) -> EndedCall | None:
+        """Return a call that ended at most ``WRAP_UP_SECONDS`` ago; None if it is not known."""
+        call = self._ended.get((tenant_id, call_id))
+        if call is None or call.ended_at + WRAP_UP_SECONDS < self._clock.monotonic():
+            return None
+        return call
+
+
+def _agent_of(publication: Publication) -> str:
+    return str(decode_trusted_json(publication.event.payload).get("agent_id") or "")
+
+
+def _limit(calls: OrderedDict[CallKey, set[str]] | OrderedDict[CallKey, EndedCall]) -> None:
+    while len(calls) > MAX_CALLS:
+        calls.popitem(last=False)

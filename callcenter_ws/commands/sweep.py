@@ -1,0 +1,61 @@
+"""CommandSweep: closes commands whose deadline has passed without an outcome."""
+
+from __future__ import annotations
+
+from callcenter_ws.commands.closing import Closing, CommandCloser, failed
+from callcenter_ws.events.commands import GRACE_SECONDS, CommandRecord, CommandState, OutcomeCode
+from callcenter_ws.interfaces import CommandStore
+from callcenter_ws.runtime.background import Spawn, next_turn
+from callcenter_ws.runtime.clock import Clock, Timer
+from callcenter_ws.runtime.single_flight import SingleFlight
+
+SWEEP_SECONDS = 2.0
+"""How often overdue commands are looked for; every node does, and the first one that closes a command wins."""
+
+CLOSED_AT_ONCE = 50
+"""Commands that are closed in one turn of the reactor."""
+
+TIMED_OUT = "the source did not take this command in time; nothing was done"
+NOT_KNOWN = "the source did not answer in time; it is not known whether this was done: look at the call"
+
+
+class CommandSweep:
+    """Closes overdue commands, from ``start`` to ``stop``."""
+
+    def __init__(self, store: CommandStore, closer: CommandCloser, clock: Clock, spawn: Spawn) -> None:
+        self._store = store
+        self._closer = closer
+        self._clock = clock
+        self._work = SingleFlight(self._sweep, clock, spawn)
+        self._timer: Timer | None = None
+
+    def start(self) -> None:
+        """Look for overdue commands now, and again and again."""
+        self._timer = self._clock.call_later(SWEEP_SECONDS, self.start)
+        # What the store refuses is repeated at the next tick.
+        self._work.request()
+
+    async def stop(self) -> None:
+        """Stop; return when nothing is under way."""
+        if self._timer is not None:
+            self._timer.cancel()
+        await self._work.stopped()
+
+    async def _sweep(self) -> None:
+        while True:
+            before_ms = int((self._clock.time() - GRACE_SECONDS) * 1_000)
+            overdue = await self._store.overdue(before_ms, CLOSED_AT_ONCE)
+            closed = await self._closer.close_all([overdue_closing(record) for record in overdue])
+            if len(overdue) < CLOSED_AT_ONCE or not closed:
+                return
+            await next_turn(self._clock)
+
+
+def overdue_closing(record: CommandRecord) -> Closing:
+    """Return how a command is closed whose deadline has passed."""
+    if record.state is CommandState.ACCEPTED:
+        outcome = failed(OutcomeCode.TIMEOUT, TIMED_OUT)
+    else:
+        outcome = failed(OutcomeCode.OUTCOME_UNKNOWN, NOT_KNOWN)
+    # Another node may have dispatched it meanwhile: then it is looked at again.
+    return Closing(record=record, outcome=outcome, state=record.state)
