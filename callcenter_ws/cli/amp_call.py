@@ -104,6 +104,9 @@ class _SingleConnectionOwner:
     async def client_event(self, *event: object) -> None:
         """Do nothing: without a subscription no client event is sent."""
 
+    async def command(self, **arguments: object) -> None:
+        """Do nothing: a peer that is no source gets no commands."""
+
 
 async def call_gateway(
     reactor: Reactor, endpoint: str, token: str | None, command: type[GatewayCommand], arguments: Mapping[str, object]

@@ -35,12 +35,23 @@ Then each event is published exactly once, after whatever outage::
     )
 
 The next process that uses the file first sends the events that are left in it.
+
+A source may carry out commands of agents and supervisors. The gateway always tells them how it ended::
+
+    async def hang_up(command):
+        try:
+            await exchange.hang_up(command.payload["call_id"])
+        except NoSuchChannel:
+            raise CommandFailed("not_found", "the call has ended")
+
+    gateway.on_command("call.hangup", hang_up)
 """
 
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.interfaces import PublishResult
 from callcenter_ws.remote.broadcaster import EventBroadcaster, Pong, UnitEvent
 from callcenter_ws.remote.callbacks import ClientMessage
+from callcenter_ws.remote.command_runner import Command, CommandFailed
 from callcenter_ws.remote.link_state import LinkState
 from callcenter_ws.remote.recovered import SpooledEvent
 from callcenter_ws.remote.spool_file import SpoolUnusable
@@ -50,6 +61,8 @@ Published = PublishResult
 
 __all__ = [
     "ClientMessage",
+    "Command",
+    "CommandFailed",
     "ErrorCode",
     "EventBroadcaster",
     "LinkState",

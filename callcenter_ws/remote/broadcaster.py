@@ -22,6 +22,7 @@ from callcenter_ws.events.ulid import UlidFactory
 from callcenter_ws.interfaces import PublishResult, UserPresence
 from callcenter_ws.remote.buffer import Buffer, WhenFull
 from callcenter_ws.remote.callbacks import Callback, CallbackRegistry
+from callcenter_ws.remote.command_runner import CommandFunction, CommandRunner
 from callcenter_ws.remote.connector import GatewayConnector
 from callcenter_ws.remote.link_state import LinkState, LinkStatus, StateChanged
 from callcenter_ws.remote.pending_event import EventRefused, PendingEvent
@@ -145,6 +146,7 @@ class EventBroadcaster(Service, EventMethods[Deferred[PublishResult]]):
         capabilities: what the source does itself. ``health``: it publishes ``source.up`` on each new connection (see
             ``state_changed``) and ``source.down``, which the gateway does for others.
         version: of the daemon's software, for people.
+        max_commands: the number of commands that are carried out at the same time; see ``on_command``.
         state_changed: called with the ``LinkState`` and its reason, whenever one of them changes.
 
     Raises:
@@ -168,8 +170,11 @@ class EventBroadcaster(Service, EventMethods[Deferred[PublishResult]]):
         tenants: Sequence[str] | None = None,
         capabilities: Sequence[str] = (),
         version: str | None = None,
+        max_commands: int = 64,
         state_changed: StateChanged | None = None,
     ) -> None:
+        if max_commands < 1:
+            raise ValueError(f"max_commands: expected a number of commands, not {max_commands!r}")
         if when_full not in get_args(WhenFull):
             raise ValueError(f"when_full: expected one of {', '.join(get_args(WhenFull))}, not {when_full!r}")
         if buffer < 1:
@@ -185,18 +190,29 @@ class EventBroadcaster(Service, EventMethods[Deferred[PublishResult]]):
         numbers = None
         if source is not None:
             identity = SourceIdentity.create(source, kind, instance, tenants, capabilities, version)
-            numbers = SourceNumbers(identity, self._persistence, self._drop_known)
+            numbers = SourceNumbers(identity, self._persistence, self._drop_known, lambda: self._commands.names)
         self._unwaited = UnwaitedEvents(spool_refused)
         self._buffer = Buffer(buffer, _BUFFER_BYTES, self._persistence, when_full, numbers)
-        self._sender = Sender(self._buffer, self._clock, self._buffer_emptied)
+        self._sender = Sender(self._buffer, self._clock, self._check_idle)
         self._callbacks = CallbackRegistry()
+        self._commands = CommandRunner(
+            self._clock, self._persistence, max_commands, self._publish_outcome, self._check_idle
+        )
         self._status = LinkStatus(endpoint_text(endpoint), self._clock, state_changed, self._refused_by_gateway)
         client_endpoint = clientFromString(reactor, endpoint) if isinstance(endpoint, str) else endpoint
         introduce = None if numbers is None else numbers.introduce
         self._connector = GatewayConnector(
-            client_endpoint, reactor, self._clock, token, introduce, self._sender, self._callbacks, self._status
+            client_endpoint,
+            reactor,
+            self._clock,
+            token,
+            introduce,
+            self._sender,
+            self._callbacks,
+            self._commands,
+            self._status,
         )
-        self._empty: Deferred[None] | None = None
+        self._idle: Deferred[None] | None = None
         self._is_stopped = False
 
     def _create_persistence(self, spool: str | os.PathLike[str] | None, source: str | None) -> Persistence:
@@ -247,31 +263,35 @@ class EventBroadcaster(Service, EventMethods[Deferred[PublishResult]]):
             _log.info("{count} events of the spool are sent first", count=len(recovered))
         super().startService()
         self._is_stopped = False
+        self._commands.open(self._persistence.stored_commands)
         self._connector.start()
 
     def stopService(self) -> Deferred[None]:
         """Refuse new events, wait for the answers of those kept, then refuse the remaining ones and disconnect.
 
-        With a spool, the remaining ones stay in it. The service can be started again.
+        With a spool, the remaining ones stay in it. Commands that are being carried out are waited for as well. The
+        service can be started again.
         """
         super().stopService()
         self._is_stopped = True
+        self._commands.stop()
         return Deferred.fromCoroutine(self._stop())
 
     def stop_now(self) -> None:
         """Do not wait for answers any more, in a stop that has begun or begins later."""
         self._stop_timeout = 0.0
-        self._buffer_emptied()
+        self._end_waiting()
 
     async def _stop(self) -> None:
-        if len(self._buffer):
-            self._empty = Deferred()
+        if len(self._buffer) or self._commands.running:
+            self._idle = Deferred()
             try:
-                await self._empty.addTimeout(self._stop_timeout, self._reactor)
+                await self._idle.addTimeout(self._stop_timeout, self._reactor)
             except defer.TimeoutError:
                 pass
             finally:
-                self._empty = None
+                self._idle = None
+        self._commands.close()
         await self._persistence.flush()
         if lost := self.unspooled:
             _log.warn("{count} events are lost: the gateway did not answer", count=lost)
@@ -301,9 +321,13 @@ class EventBroadcaster(Service, EventMethods[Deferred[PublishResult]]):
         if refusal is not None and (not self._is_kept or self._status.is_final):
             raise refusal.copy()
 
-    def _buffer_emptied(self) -> None:
-        if self._empty is not None and not self._empty.called:
-            self._empty.callback(None)
+    def _check_idle(self) -> None:
+        if not len(self._buffer) and not self._commands.running:
+            self._end_waiting()
+
+    def _end_waiting(self) -> None:
+        if self._idle is not None and not self._idle.called:
+            self._idle.callback(None)
 
     # Publishing
 
@@ -396,12 +420,42 @@ class EventBroadcaster(Service, EventMethods[Deferred[PublishResult]]):
         self._sender.wake()
         return state.answer
 
+    # Commands
+
+    def on_command(self, name: str, function: CommandFunction | None) -> None:
+        """Have ``function`` carry out a command; None: the source does not carry it out any more.
+
+        The names are the capabilities by which the gateway selects this source. Call it before ``startService``: if
+        the names change later, the broadcaster connects again to tell the new ones.
+
+        The function is called with a ``Command``, once for each, and never after its deadline. It may be async. It
+        returns None, or a dict that the asker gets; then the outcome is ``done``. It raises ``CommandFailed`` with a
+        code and a message for the asker; any other exception is logged, and the outcome is ``failed``. The outcome is
+        sent in order with the events: after those that were published before the function returned.
+
+        With a spool, the id of the command is on the disk before the function is called. If the process ends before
+        the outcome is in the spool, the next one tells the gateway that the outcome is not known. Without a spool that
+        is lost, and the gateway says so after the deadline. See "Commands" in the manual (``docs/senders.rst``).
+
+        Raises:
+            ValueError: there is no such command, or the broadcaster has no ``source``.
+        """
+        if not self._is_source:
+            raise ValueError("commands are for sources: give the broadcaster a source")
+        if self._commands.register(name, function):
+            self._callbacks.takes_commands = bool(self._commands.names)
+            self._connector.reconnect("the source says which commands it carries out now")
+
+    def _publish_outcome(self, event: PendingEvent) -> None:
+        self._buffer.append_outcome(event)
+        self._sender.wake()
+
     def gateway_time(self) -> float | None:
         """Return the Unix time of the gateway in seconds; None before the first answer.
 
         It is estimated by the last answer that told it, of those to ``Hello`` and to the pings of each 30 seconds.
         """
-        return self._connector.gateway_clock.time()
+        return self._commands.gateway_clock.time()
 
     @property
     def records(self) -> Mapping[str, bytes]:

@@ -57,6 +57,8 @@ class Buffer:
         self._queue: deque[PendingEvent] = deque()
         self._in_flight: list[PendingEvent] = []
         self._bytes = 0
+        # Outcomes of commands are never refused for others.
+        self._outcomes = self._outcome_bytes = 0
         self._room_waiters: list[Deferred[None]] = []
         self.records = Records()
 
@@ -108,6 +110,11 @@ class Buffer:
                 )
             )
 
+    def append_outcome(self, event: PendingEvent) -> None:
+        """Add the outcome of a command, also to a full buffer: few are kept at a time, and none may be lost."""
+        self._enqueue(event)
+        self._persistence.add(event)
+
     def append_unit(self, events: Sequence[PendingEvent], changes: RecordChanges) -> None:
         """Add events, and change records; all or nothing.
 
@@ -150,24 +157,38 @@ class Buffer:
         self._queue.append(event)
 
     def _count(self, event: PendingEvent) -> None:
-        event.send_alone = event.size > BATCH_BYTES or event.scope is not None
+        event.send_alone = event.size > BATCH_BYTES or event.scope is not None or event.is_outcome
         self._bytes += event.size
+        if event.is_outcome:
+            self._outcomes += 1
+            self._outcome_bytes += event.size
+
+    def _uncount(self, event: PendingEvent) -> None:
+        self._bytes -= event.size
+        if event.is_outcome:
+            self._outcomes -= 1
+            self._outcome_bytes -= event.size
 
     def _make_room(self, size: int) -> Sequence[PendingEvent]:
         """Remove and return the oldest events that have to be refused for one of ``size`` bytes."""
         if not self._is_full(size):
             return ()
-        bytes_in_flight = sum(event.size for event in self._in_flight)
-        can_fit = len(self._in_flight) < self._max_events and bytes_in_flight + size <= self._max_bytes
+        kept_bytes = self._outcome_bytes + sum(event.size for event in self._in_flight)
+        can_fit = len(self._in_flight) + self._outcomes < self._max_events and kept_bytes + size <= self._max_bytes
         if self._when_full == "refuse_newest" or not can_fit:
             raise Refusal(
                 ErrorCode.OVERLOADED, f"{len(self)} events wait for the gateway, no more are kept", retry_after=1
             )
         refused = []
-        while self._is_full(size):
+        passed: list[PendingEvent] = []
+        while self._is_full(size, 1 + len(passed)):
             event = self._queue.popleft()
+            if event.is_outcome:
+                passed.append(event)
+                continue
             self._bytes -= event.size
             refused.append(event)
+        self._queue.extendleft(reversed(passed))
         self._persistence.remove(refused)
         return refused
 
@@ -201,7 +222,7 @@ class Buffer:
             known.append(self._queue.popleft())
         self._persistence.remove(known)
         for event in known:
-            self._bytes -= event.size
+            self._uncount(event)
             event.resolve(PublishResult("", 0, event.fields["event_id"]))
         self._check_room()
 
@@ -218,7 +239,7 @@ class Buffer:
         self._persistence.remove(event for event, outcome in zip(batch, outcomes, strict=True) if outcome is not None)
         for event, outcome in zip(batch, outcomes, strict=True):
             if outcome is not None:
-                self._bytes -= event.size
+                self._uncount(event)
                 event.resolve(outcome)
         self._check_room()
 
@@ -232,6 +253,7 @@ class Buffer:
         events = [*self._in_flight, *self._queue]
         self._queue.clear()
         self._in_flight, self._bytes = [], 0
+        self._outcomes = self._outcome_bytes = 0
         for event in events:
             text = _STOPPED_AND_KEPT if self._persistence.is_durable(event) else _STOPPED
             event.resolve(Refusal(ErrorCode.UNAVAILABLE, text) if refusal is None else refusal.copy())

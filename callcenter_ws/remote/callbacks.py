@@ -11,6 +11,7 @@ from twisted.logger import Logger
 from callcenter_ws.amp.commands import InvalidEvent, Subscribe
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.catalogue import covers
+from callcenter_ws.events.commands import COMMAND
 from callcenter_ws.remote.gateway_connection import GatewayConnection
 from callcenter_ws.runtime.json import JsonObject, decode_json, encode_json
 
@@ -62,9 +63,17 @@ class _Registration:
 
 
 class CallbackRegistry:
-    """Holds the callbacks and subscribes to the union of their event types, again on each connection."""
+    """Holds the callbacks and subscribes to the union of their event types, again on each connection.
+
+    Attributes:
+        takes_commands: whether the connection is subscribed to commands, too. A gateway that refuses that, because it
+            is of an earlier release, is used without.
+    """
 
     def __init__(self) -> None:
+        self.takes_commands = False
+        self._without_commands: GatewayConnection | None = None
+        self._is_refusal_logged = False
         self._accepted: list[_Registration] = []
         self._pending: list[_Registration] = []
 
@@ -84,8 +93,9 @@ class CallbackRegistry:
         Raises:
             Refusal: the gateway does not accept it now.
         """
+        await self._subscribe_to_commands(connection)
         if self._accepted:
-            await _subscribe(connection, self._accepted)
+            await self._subscribe(connection, self._accepted)
 
     async def subscribe_pending(self, connection: GatewayConnection) -> None:
         """Subscribe for the callbacks that were not accepted yet, one by one: a refusal concerns one callback only.
@@ -96,7 +106,7 @@ class CallbackRegistry:
         while self._pending:
             registration = self._pending[0]
             try:
-                await _subscribe(connection, [*self._accepted, registration])
+                await self._subscribe(connection, [*self._accepted, registration])
             except Refusal as refusal:
                 if refusal.code in (ErrorCode.UNAVAILABLE, ErrorCode.OVERLOADED):
                     raise
@@ -129,10 +139,30 @@ class CallbackRegistry:
         if failed:
             raise InvalidEvent("the callback of the daemon failed")
 
+    async def _subscribe(self, connection: GatewayConnection, registrations: Sequence[_Registration]) -> None:
+        kinds = list(dict.fromkeys(kind for registration in registrations for kind in registration.kinds))
+        await connection.call(Subscribe, kinds=encode_json([*kinds, *self._command_kinds(connection)]))
 
-async def _subscribe(connection: GatewayConnection, registrations: Sequence[_Registration]) -> None:
-    kinds = list(dict.fromkeys(kind for registration in registrations for kind in registration.kinds))
-    await connection.call(Subscribe, kinds=encode_json(kinds))
+    async def _subscribe_to_commands(self, connection: GatewayConnection) -> None:
+        """Subscribe a new connection to commands, or find out that the gateway sends none.
+
+        Raises:
+            Refusal: the gateway does not answer.
+        """
+        if not self.takes_commands:
+            return
+        try:
+            await connection.call(Subscribe, kinds=encode_json([COMMAND]))
+        except Refusal as refusal:
+            if connection.lost_reason or refusal.code in (ErrorCode.UNAVAILABLE, ErrorCode.OVERLOADED):
+                raise
+            self._without_commands = connection
+            if not self._is_refusal_logged:
+                self._is_refusal_logged = True
+                _log.warn("the gateway sends this source no commands: {reason}", reason=refusal.message)
+
+    def _command_kinds(self, connection: GatewayConnection) -> Sequence[str]:
+        return (COMMAND,) if self.takes_commands and connection is not self._without_commands else ()
 
 
 def client_message(tenant_id: str, type_: str, payload: bytes, user_id: str | None, event_id: str) -> ClientMessage:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from twisted.application.internet import ClientService
 from twisted.internet import defer
@@ -14,7 +15,7 @@ from twisted.internet.task import deferLater
 from callcenter_ws.amp.commands import Authenticate, GatewayCommand, Ping
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.remote.callbacks import CallbackRegistry, client_message
-from callcenter_ws.remote.gateway_clock import GatewayClock
+from callcenter_ws.remote.command_runner import Command, CommandRunner
 from callcenter_ws.remote.gateway_connection import CommandResponse, GatewayConnection
 from callcenter_ws.remote.link_state import LinkFailure, LinkState, LinkStatus
 from callcenter_ws.remote.reasons import connection_reason
@@ -44,10 +45,8 @@ class GatewayConnector:
             Refusal: the connection cannot be used.
         sender: its ``connection`` is set to the authenticated connection while there is one.
         callbacks: the callbacks for events of clients.
+        commands: takes the commands of the gateway.
         status: is told of each success and failure, and chooses the delays.
-
-    Attributes:
-        gateway_clock: the time of the gateway.
     """
 
     def __init__(
@@ -59,6 +58,7 @@ class GatewayConnector:
         introduce: Callable[[GatewayConnection], Awaitable[None]] | None,
         sender: Sender,
         callbacks: CallbackRegistry,
+        commands: CommandRunner,
         status: LinkStatus,
     ) -> None:
         self._endpoint = ReportingEndpoint(
@@ -69,9 +69,9 @@ class GatewayConnector:
         self._introduce = introduce
         self._sender = sender
         self._callbacks = callbacks
+        self._commands = commands
         self._status = status
         self._clock = clock
-        self.gateway_clock = GatewayClock(clock)
         self._subscribing = self._new_subscribing()
         self._service: ClientService | None = None
         self._connections: set[GatewayConnection] = set()
@@ -107,6 +107,11 @@ class GatewayConnector:
             for connection in self._connections:
                 connection.abort_after(abort_after)
             await stopped
+
+    def reconnect(self, reason: str) -> None:
+        """End the connection, for ``reason``, and make a new one."""
+        for connection in list(self._connections):
+            connection.abort(reason)
 
     def refuse_waiters(self, refusal: Refusal) -> None:
         """Make the calls that wait for a connection raise ``refusal``."""
@@ -197,7 +202,7 @@ class GatewayConnector:
 
     def server_time(self, server_time_ms: int, sent_at: float) -> None:
         """Note the time of the gateway."""
-        self.gateway_clock.answered(server_time_ms, sent_at)
+        self._commands.gateway_clock.answered(server_time_ms, sent_at)
 
     def waiting_events(self) -> int:
         """Return how many events wait to be sent or for an answer."""
@@ -219,3 +224,7 @@ class GatewayConnector:
     ) -> None:
         """Pass an event of the gateway to the callbacks."""
         await self._callbacks.dispatch(client_message(tenant_id, type_, payload, user_id, event_id))
+
+    async def command(self, **arguments: Any) -> None:  # those of the declaration
+        """Have a command carried out."""
+        await self._commands.take(Command.decode(self._commands.gateway_clock, **arguments))

@@ -21,16 +21,27 @@ from twisted.logger import Logger
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
-from callcenter_ws.amp.commands import AmpRefusal, ClientEvent, GatewayCommand, Ping, SyncState, refusal_of
+from callcenter_ws.amp.commands import (
+    REFUSALS,
+    AmpRefusal,
+    ClientEvent,
+    Command,
+    CommandOutcome,
+    GatewayCommand,
+    Ping,
+    SyncState,
+    refusal_of,
+)
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.remote.reasons import connection_reason
 from callcenter_ws.runtime.background import Task
 from callcenter_ws.runtime.transports import TwistedTransport
 
-CommandResponse = dict[str, Any]  # the values have the types of the command's declaration
+CommandArguments = dict[str, Any]  # the values have the types of the command's declaration
+CommandResponse = CommandArguments
 
 CALL_TIMEOUT_SECONDS = 30.0
-_LATER_COMMANDS = frozenset({SyncState})
+_LATER_COMMANDS = frozenset({SyncState, CommandOutcome})
 """Commands that a gateway may not know."""
 
 PING_INTERVAL_SECONDS = 30.0
@@ -55,6 +66,9 @@ class ConnectionOwner(Protocol):
 
     def client_event(self, tenant_id: str, type_: str, payload: bytes, user_id: str | None, event_id: str) -> Task:
         """Handle ``ClientEvent``; returning acknowledges the event."""
+
+    def command(self, **arguments: Any) -> Task:  # those of the declaration
+        """Take a ``Command``. May raise Refusal: it is not carried out."""
 
 
 class GatewayConnection(amp.AMP):
@@ -171,6 +185,18 @@ class GatewayConnection(amp.AMP):
         """Have the owner handle an event of the gateway; the answer acknowledges it."""
         handled = Deferred.fromCoroutine(self._owner.client_event(tenant_id, type, payload, user_id, event_id))
         return handled.addCallback(lambda _: {})
+
+    @Command.responder
+    def command(self, **arguments: Any) -> Deferred[dict[str, object]]:  # those of the declaration
+        """Have the owner take a command; the answer says that it was stored, or why it is not carried out."""
+        return Deferred.fromCoroutine(self._take(arguments))
+
+    async def _take(self, arguments: CommandArguments) -> dict[str, object]:
+        try:
+            await self._owner.command(**arguments)
+        except Refusal as refusal:
+            raise REFUSALS[refusal.entry.amp_code](refusal.message) from None
+        return {}
 
     def _ping(self) -> Deferred[None]:
         return Deferred.fromCoroutine(self._check_gateway()).addErrback(self._failed)

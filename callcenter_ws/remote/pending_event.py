@@ -28,6 +28,9 @@ _PAYLOAD_KEY_BYTES = 48
 _STATE_TYPE = "SyncState:"
 """What the type of a ``SyncState`` begins with, in the spool. No event has such a type."""
 
+_OUTCOME_TYPE = "CommandOutcome:"
+"""The same for the outcome of a command; the name of the command follows."""
+
 _NEVER: Deferred[PublishResult] = Deferred()
 """The answer of events that nothing waits for: a Deferred for each would be most of the cost of a unit."""
 
@@ -46,7 +49,8 @@ class PendingEvent:
         key: the key of its row in the spool, once it has one.
         source_seq: its number among the events of the source; None without a source.
         refused: called if the event is refused; then ``answer`` never fires. None: it is fired.
-        scope: of a ``SyncState``, of which ``payload`` is the list of entities; None: it is an event.
+        scope: of a ``SyncState``, of which ``payload`` is the list of entities; None: it is not one.
+        is_outcome: whether it is the outcome of the command whose id is ``event_id``; ``payload`` is the outcome.
     """
 
     fields: EventFields
@@ -58,6 +62,7 @@ class PendingEvent:
     source_seq: int | None = None
     refused: EventRefused | None = None
     scope: str | None = None
+    is_outcome: bool = False
 
     @classmethod
     def of_state(cls, tenant_id: str, scope: str, entities: bytes, event_id: str, timestamp: str) -> PendingEvent:
@@ -73,9 +78,27 @@ class PendingEvent:
         event.scope = scope
         return event
 
-    def restore_scope(self) -> None:
-        """Set the scope of an entry of the spool, which it has in its type."""
+    @classmethod
+    def of_outcome(
+        cls, tenant_id: str, name: str, user_id: str, command_id: str, outcome: bytes, timestamp: str
+    ) -> PendingEvent:
+        """Return a new outcome of the command ``name``."""
+        fields = {
+            "tenant_id": tenant_id,
+            "type": _OUTCOME_TYPE + name,
+            "user_id": user_id,
+            "event_id": command_id,
+            "timestamp": timestamp,
+            "persist": False,
+        }
+        event = cls.create(fields, outcome)
+        event.is_outcome = True
+        return event
+
+    def restore_kind(self) -> None:
+        """Set what an entry of the spool is, which its type says."""
         type_: str = self.fields["type"]
+        self.is_outcome = type_.startswith(_OUTCOME_TYPE)
         if type_.startswith(_STATE_TYPE):
             self.scope = type_.removeprefix(_STATE_TYPE)
 

@@ -8,8 +8,10 @@ import socket
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
+from callcenter_ws.events.commands import CommandKey
 from callcenter_ws.remote.pending_event import PendingEvent
 from callcenter_ws.remote.records import RecordChanges
+from callcenter_ws.remote.taken_commands import TakenCommand
 
 
 def new_instance() -> str:
@@ -25,12 +27,14 @@ class Persistence(Protocol):
         generation: the generation of the numbers of events; None: not assigned yet.
         last_number: no event of an earlier process has a higher number.
         stored_records: the records that an earlier process left, after ``open``.
+        stored_commands: the commands that an earlier process had taken, after ``open``.
     """
 
     instance: str
     generation: int | None
     last_number: int
     stored_records: Mapping[str, bytes]
+    stored_commands: Sequence[TakenCommand]
 
     @property
     def unwritten_record_bytes(self) -> int:
@@ -40,7 +44,10 @@ class Persistence(Protocol):
         """Start, and return the events that an earlier process left, in order."""
 
     def add(self, event: PendingEvent) -> None:
-        """Store an event after those added before. May be called before ``open``."""
+        """Store an event after those added before. May be called before ``open``.
+
+        With the outcome of a command, that command is closed.
+        """
 
     def add_unit(self, events: Sequence[PendingEvent], changes: RecordChanges) -> None:
         """Store events and changed records together, after what was added before. May be called before ``open``."""
@@ -70,6 +77,13 @@ class Persistence(Protocol):
             Refusal: ``unavailable``: it cannot be stored now, and nothing has changed.
         """
 
+    async def take_command(self, command: TakenCommand, forgotten: Sequence[CommandKey]) -> None:
+        """Store that a command is taken, as ``keep_generation`` stores, and forget others.
+
+        Raises:
+            Refusal: ``unavailable``: it cannot be stored now, and nothing has changed.
+        """
+
     async def flush(self) -> None:
         """Store what can be stored, and stop. ``is_durable`` is final afterwards; call ``close`` next."""
 
@@ -81,6 +95,7 @@ class MemoryOnly:
     """No persistence: the events, the records and the generation are lost with the process."""
 
     unwritten_record_bytes = 0
+    stored_commands: Sequence[TakenCommand] = ()
 
     def __init__(self) -> None:
         self.instance = new_instance()
@@ -120,6 +135,9 @@ class MemoryOnly:
     async def leave_generation(self, known: int) -> None:
         """Forget it; there are no events here."""
         self.generation = None
+
+    async def take_command(self, command: TakenCommand, forgotten: Sequence[CommandKey]) -> None:
+        """Do nothing."""
 
     async def flush(self) -> None:
         """Do nothing."""

@@ -10,6 +10,7 @@ from callcenter_ws.amp.commands import PublishBatch, PublishEvent, refusal_of
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.interfaces import PublishResult
 from callcenter_ws.remote.buffer import Buffer
+from callcenter_ws.remote.command_outcome import send_outcome
 from callcenter_ws.remote.gateway_connection import GatewayConnection
 from callcenter_ws.remote.pending_event import PendingEvent
 from callcenter_ws.remote.retry_log import RetryLog
@@ -160,6 +161,8 @@ async def _publish(connection: GatewayConnection, batch: Sequence[PendingEvent])
     first = batch[0]
     if first.scope is not None:
         return [await send_state(connection, first)]
+    if first.is_outcome:
+        return [await send_outcome(connection, first)]
     return await (_publish_event(connection, first) if first.send_alone else _publish_batch(connection, batch))
 
 

@@ -11,6 +11,7 @@ from twisted.logger import Logger
 from callcenter_ws.amp.commands import Hello
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.capabilities import capability_problem
+from callcenter_ws.events.commands import COMMANDS
 from callcenter_ws.events.identifiers import control_character, has_control_character
 from callcenter_ws.remote.gateway_connection import CommandResponse, GatewayConnection
 from callcenter_ws.remote.persistence import Persistence
@@ -80,10 +81,16 @@ class SourceIdentity:
             _check_text("capabilities", capability, _MAX_CAPABILITY, shortest=1)
             if problem := capability_problem(capability):
                 raise ValueError(f"capabilities: {problem}")
+            if capability in COMMANDS:
+                raise ValueError(f"capabilities: {capability} is a command; call on_command for it")
 
-    def arguments(self, instance: str, generation: int | None) -> dict[str, object]:
-        """Return the arguments of ``Hello``."""
-        lists = {"tenants": self.tenants, "capabilities": self.capabilities or None}
+    def arguments(self, instance: str, generation: int | None, commands: Sequence[str] = ()) -> dict[str, object]:
+        """Return the arguments of ``Hello``.
+
+        Args:
+            commands: the names of those that the source carries out.
+        """
+        lists = {"tenants": self.tenants, "capabilities": (*self.capabilities, *commands) or None}
         return {
             "source": self.name,
             "kind": self.kind,
@@ -122,10 +129,18 @@ class SourceNumbers:
     Args:
         persistence: keeps the generation, and what numbers may have been given.
         drop_known: called with a number: all events up to it are known to the gateway.
+        commands: returns the names of the commands that the source carries out.
     """
 
-    def __init__(self, identity: SourceIdentity, persistence: Persistence, drop_known: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        identity: SourceIdentity,
+        persistence: Persistence,
+        drop_known: Callable[[int], None],
+        commands: Callable[[], Sequence[str]],
+    ) -> None:
         self._identity = identity
+        self._commands = commands
         self._persistence = persistence
         self._drop_known = drop_known
         self._last = 0
@@ -152,7 +167,7 @@ class SourceNumbers:
             Refusal: that of the gateway; ``unavailable``: the generation cannot be stored, or another one is needed.
         """
         own = self._persistence.generation
-        arguments = self._identity.arguments(self._persistence.instance, own)
+        arguments = self._identity.arguments(self._persistence.instance, own, self._commands())
         answer = await connection.call(Hello, **arguments)
         if own is None:
             await self._persistence.keep_generation(answer["generation"])

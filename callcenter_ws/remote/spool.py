@@ -11,10 +11,13 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.events.commands import CommandKey
+from callcenter_ws.remote.command_outcome import key_of
 from callcenter_ws.remote.pending_event import PendingEvent
 from callcenter_ws.remote.persistence import new_instance
 from callcenter_ws.remote.records import RecordChanges
 from callcenter_ws.remote.spool_file import Row, SpooledSource, SpoolFile, sqlite_reason
+from callcenter_ws.remote.taken_commands import TakenCommand
 from callcenter_ws.remote.unwritten import UnwrittenUnits
 from callcenter_ws.runtime.background import spawn
 from callcenter_ws.runtime.backoff import Backoff
@@ -76,6 +79,7 @@ class Spool:
         self.generation: int | None = None
         self.last_number = 0
         self.stored_records: Mapping[str, bytes] = {}
+        self.stored_commands: Sequence[TakenCommand] = ()
         self._source = source
         self._path = path
         self._clock = clock
@@ -101,6 +105,7 @@ class Spool:
                 self._adopt(file.open_source(self._source, self.instance))
             recovered = [_event_of(row, numbered=self._source is not None) for row in file.rows()]
             self.stored_records = file.records()
+            self.stored_commands = file.taken()
         except BaseException:
             file.close()
             raise
@@ -127,7 +132,7 @@ class Spool:
         Raises:
             Refusal: ``unavailable``: the file is closed, or cannot be written.
         """
-        await self._write_source(SpoolFile.keep_generation, generation)
+        await self._write_synced(SpoolFile.keep_generation, generation)
         self.generation = generation
 
     async def leave_generation(self, known: int) -> None:
@@ -136,15 +141,23 @@ class Spool:
         Raises:
             Refusal: ``unavailable``: the file is closed, or cannot be written.
         """
-        await self._write_source(SpoolFile.leave_generation, known)
+        await self._write_synced(SpoolFile.leave_generation, known)
         self.generation = None
 
-    async def _write_source(self, write: Callable[[SpoolFile, int], None], number: int) -> None:
+    async def take_command(self, command: TakenCommand, forgotten: Sequence[CommandKey]) -> None:
+        """Write a command that was taken, and delete others, synced to disk.
+
+        Raises:
+            Refusal: ``unavailable``: the file is closed, or cannot be written.
+        """
+        await self._write_synced(SpoolFile.take, command, forgotten)
+
+    async def _write_synced(self, write: Callable[..., None], *values: object) -> None:
         file = self._file
         if file is None:
             raise Refusal(ErrorCode.UNAVAILABLE, "the spool is closed")
         try:
-            await self._executor.call(write, file, number)
+            await self._executor.call(write, file, *values)
         except sqlite3.Error as error:
             reason = f"the spool {self._path} cannot be written: {sqlite_reason(error)}"
             raise Refusal(ErrorCode.UNAVAILABLE, reason) from None
@@ -230,8 +243,9 @@ class Spool:
             event.key = self._next_key
             self._next_key += 1
         deleted_keys, self._deleted_keys = self._deleted_keys, []
+        closed = [key_of(event) for event in events if event.is_outcome]
         try:
-            await self._executor.call(file.write, [_row_of(event) for event in events], deleted_keys, changes)
+            await self._executor.call(file.write, [_row_of(event) for event in events], deleted_keys, changes, closed)
         except Exception as error:
             # No row of the group was written, so its keys need no deletion: while the disk fails, the list must not
             # grow with them.
@@ -294,5 +308,5 @@ def _event_of(row: Row, *, numbered: bool) -> PendingEvent:
     if user_id is not None:
         fields["user_id"] = user_id
     event = PendingEvent.create(fields, payload, key, source_seq if numbered else None)
-    event.restore_scope()
+    event.restore_kind()
     return event

@@ -11,6 +11,9 @@ from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from callcenter_ws.events.commands import CommandKey
+from callcenter_ws.remote.taken_commands import TakenCommand
+from callcenter_ws.remote.taken_rows import TAKEN_SCHEMA, close_taken, insert_taken, read_taken
 from callcenter_ws.runtime.sqlite import (
     FileUnusable,
     check_identity,
@@ -32,8 +35,8 @@ class SpoolUnusable(FileUnusable):
 APPLICATION_ID = 0x43435351
 """``CCSQ``, which identifies the file's format (https://www.sqlite.org/pragma.html#pragma_application_id)."""
 
-VERSION = 3
-"""The version of the schema, stored as ``user_version``. Version 1 had no sources, version 2 no records."""
+VERSION = 4
+"""The version of the schema, stored as ``user_version``. 1 had no sources, 2 no records, 3 no commands."""
 
 BLOCK_NUMBERS = 1_000
 """The numbers of events that are reserved at a time."""
@@ -133,6 +136,7 @@ class SpoolFile:
             found = SpooledSource(name, new_instance, None, 0) if row is None else SpooledSource(*row)
             if found.name != name:
                 found = SpooledSource(name, new_instance, None, found.reserved)
+                self._db.execute("DELETE FROM taken")
             source = replace(found, reserved=found.reserved + self._number_events(found.reserved))
             self._db.execute("INSERT OR REPLACE INTO source VALUES (1, ?, ?, ?, ?)", astuple(source))
         self._reserved = source.reserved
@@ -182,10 +186,34 @@ class SpoolFile:
         with _errors_explained(self.path):
             return dict(self._db.execute("SELECT key, value FROM record").fetchall())
 
+    def taken(self) -> Sequence[TakenCommand]:
+        """Return the commands that were taken, in that order.
+
+        Raises:
+            SpoolUnusable: the file cannot be read.
+        """
+        with _errors_explained(self.path):
+            return read_taken(self._db)
+
+    def take(self, command: TakenCommand, forgotten: Sequence[CommandKey]) -> None:
+        """Store that a command is taken, and forget others, in one synced transaction.
+
+        Raises:
+            sqlite3.Error: nothing was written.
+        """
+        with self._synced():
+            insert_taken(self._db, command, forgotten)
+
     def write(
-        self, rows: Sequence[Row], deleted_keys: Sequence[int], changes: Mapping[str, bytes | None] = _NO_CHANGES
+        self,
+        rows: Sequence[Row],
+        deleted_keys: Sequence[int],
+        changes: Mapping[str, bytes | None] = _NO_CHANGES,
+        closed: Sequence[CommandKey] = (),
     ) -> None:
         """Delete the rows with ``deleted_keys``, insert ``rows``, and change records, in one transaction.
+
+        The commands ``closed``, whose outcomes are among the rows, are not open any more.
 
         If the numbers of the rows exceed those that are reserved, the next block of numbers is reserved with them, and
         the transaction is synced to disk.
@@ -197,21 +225,28 @@ class SpoolFile:
         highest = rows[-1][-1] if rows and reserved is not None else None
         if highest is None or reserved is None or highest <= reserved:
             with self._transaction():
-                self._delete_and_insert(rows, deleted_keys)
-                self._change_records(changes)
+                self._change(rows, deleted_keys, changes, closed)
             return
         with self._synced():
-            self._delete_and_insert(rows, deleted_keys)
-            self._change_records(changes)
+            self._change(rows, deleted_keys, changes, closed)
             self._db.execute("UPDATE source SET reserved = ?", (highest + BLOCK_NUMBERS,))
         self._reserved = highest + BLOCK_NUMBERS
 
-    def _delete_and_insert(self, rows: Sequence[Row], deleted_keys: Sequence[int]) -> None:
+    def _change(
+        self,
+        rows: Sequence[Row],
+        deleted_keys: Sequence[int],
+        changes: Mapping[str, bytes | None],
+        closed: Sequence[CommandKey],
+    ) -> None:
         db = self._db
         if deleted_keys:
             keys = json.dumps(deleted_keys)
             db.execute("DELETE FROM event WHERE key IN (SELECT value FROM json_each(?))", (keys,))
         insert(db, "event", _COLUMNS, [value for row in rows for value in row])
+        self._change_records(changes)
+        if closed:
+            close_taken(db, closed)
 
     def _change_records(self, changes: Mapping[str, bytes | None]) -> None:
         if not changes:
@@ -279,8 +314,10 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
     if version < 2:
         for statement in _SOURCE_SCHEMA.split(";")[:-1]:
             db.execute(statement)
-    if version < VERSION:
+    if version < 3:
         db.execute(_RECORD_SCHEMA)
+    if version < VERSION:
+        db.execute(TAKEN_SCHEMA)
         db.execute(f"PRAGMA user_version = {VERSION}")
     db.execute("COMMIT")
 

@@ -140,6 +140,7 @@ def test_public_names() -> None:
         "publish_unit",
         "sync_state",
         "gateway_time",
+        "on_command",
         "records",
         "when_room",
         "unacknowledged",

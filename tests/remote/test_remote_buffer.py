@@ -117,3 +117,28 @@ def test_callback_of_a_refused_event_may_publish_another() -> None:
     buffer.append(event("acme", 2))
     refusal_of(events[1])
     assert ids(buffer.next_batch()) == ["2", "9"]
+
+
+def test_outcomes_are_kept_above_the_limit_and_not_refused_for_others() -> None:
+    buffer = Buffer(3, 10_000, MemoryOnly(), "refuse_oldest")
+
+    def outcome(number: int) -> PendingEvent:
+        return PendingEvent.of_outcome("acme", "call.hangup", "7", str(number), b"{}", "at")
+
+    events = [outcome(0), event("acme", 1), event("acme", 2)]
+    for one in events:
+        buffer.append_outcome(one) if one.is_outcome else buffer.append(one)
+    buffer.append_outcome(outcome(3))
+    buffer.append(event("acme", 4))
+    assert [refusal_of(one).code for one in events[1:]] == [ErrorCode.OVERLOADED] * 2
+    buffer.append_outcome(outcome(5))
+    with pytest.raises(Refusal, match="4 events wait"):
+        buffer.append(event("acme", 6))
+    sent = []
+    while batch := buffer.next_batch():
+        sent.append(ids(batch))
+        buffer.finish_batch(batch, [PublishResult("", 0, one.fields["event_id"]) for one in batch])
+    assert sent == [["0"], ["3"], ["4"], ["5"]]
+    for number in range(7, 10):
+        buffer.append(event("acme", number))
+    assert ids(buffer.next_batch()) == ["7", "8", "9"]

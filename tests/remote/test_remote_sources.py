@@ -461,6 +461,7 @@ def old_spool(path: Path, count: int) -> None:
     SpoolFile(path).close()
     with sqlite3.connect(path) as db:
         db.execute("DROP TABLE record")
+        db.execute("DROP TABLE taken")
         db.execute("DROP TABLE source")
         db.execute("ALTER TABLE event DROP COLUMN source_seq")
         db.execute("PRAGMA user_version = 1")

@@ -15,7 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from callcenter_ws.events.commands import CommandKey
 from callcenter_ws.remote.spool_file import BLOCK_NUMBERS, VERSION, Row, SpoolFile, SpoolUnusable
+from callcenter_ws.remote.taken_commands import TakenCommand
 
 _CAPABILITY_VERSION_3 = 0x20080522
 
@@ -317,6 +319,7 @@ def test_file_of_version_1_is_migrated(path: Path) -> None:
     SpoolFile(path).close()
     db = sqlite3.connect(path)
     db.execute("DROP TABLE record")
+    db.execute("DROP TABLE taken")
     db.execute("DROP TABLE source")
     db.execute("ALTER TABLE event DROP COLUMN source_seq")
     db.execute("PRAGMA user_version = 1")
@@ -338,6 +341,7 @@ def test_file_of_version_2_is_migrated(path: Path) -> None:
     file.close()
     db = sqlite3.connect(path)
     db.execute("DROP TABLE record")
+    db.execute("DROP TABLE taken")
     db.execute("PRAGMA user_version = 2")
     db.commit()
     db.close()
@@ -369,4 +373,51 @@ def test_many_records_are_changed_at_once(path: Path) -> None:
     file.write([], [], {f"key {number}": b"%d" % number for number in range(3_000)})
     file.write([], [], {f"key {number}": None if number % 2 else b"even" for number in range(3_000)})
     assert file.records() == {f"key {number}": b"even" for number in range(0, 3_000, 2)}
+    file.close()
+
+
+# Commands
+
+
+def taken(command_id: str, *, is_open: bool = True) -> TakenCommand:
+    return TakenCommand(CommandKey("acme", "7", command_id), "call.hangup", 1_000, is_open)
+
+
+def test_a_taken_command_is_synced_and_closed_with_its_outcome(path: Path) -> None:
+    file = SpoolFile(path)
+    file.open_source("dialer", "i")
+    file.write([row(1, source_seq=1)], [])
+    found = statements_of(file)
+    file.take(taken("c1"), [])
+    assert found == SYNCED
+    file.take(taken("c2"), [])
+    with pytest.raises(sqlite3.IntegrityError):
+        file.take(taken("c2"), [taken("c1").key])
+    assert file.taken() == [taken("c1"), taken("c2")]
+    with pytest.raises(sqlite3.IntegrityError):
+        file.write([row(1, source_seq=2)], [], {}, [taken("c2").key])
+    file.write([row(2, source_seq=2)], [], {}, [taken("c2").key])
+    assert file.taken() == [taken("c1"), taken("c2", is_open=False)]
+    file.take(taken("c3"), [taken("c2").key])
+    file.close()
+    file = SpoolFile(path)
+    file.open_source("dialer", "i")
+    assert file.taken() == [taken("c1"), taken("c3")]
+    file.open_source("other", "i")
+    assert file.taken() == []
+    file.close()
+
+
+def test_file_of_version_3_is_migrated(path: Path) -> None:
+    file = SpoolFile(path)
+    file.write([row(5)], [], {"key": b"value"})
+    file.close()
+    db = sqlite3.connect(path)
+    db.execute("DROP TABLE taken")
+    db.execute("PRAGMA user_version = 3")
+    db.commit()
+    db.close()
+    file = SpoolFile(path)
+    assert (file.rows(), file.records(), file.taken()) == ([row(5)], {"key": b"value"}, [])
+    assert file._db.execute("PRAGMA user_version").fetchone()[0] == VERSION
     file.close()

@@ -305,7 +305,7 @@ class SpoolSetup:
     def next_write(self) -> tuple[list[int], list[int]]:
         """Return the keys of the rows that are written next, and of those that are deleted."""
         self.clock.advance(60)
-        _, (rows, deleted, _changes), _ = self.executor.calls[0]
+        _, (rows, deleted, _changes, _closed), _ = self.executor.calls[0]
         return [row[0] for row in rows], deleted
 
     def close(self) -> None:
