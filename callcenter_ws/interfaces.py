@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from callcenter_ws.errors import CloseCode, Refusal
+from callcenter_ws.events.audit import AuditAction, AuditValue
 from callcenter_ws.events.catalogue import EntityKey
 from callcenter_ws.events.commands import CommandKey, CommandRecord
 from callcenter_ws.events.entity import Entity
@@ -367,6 +368,16 @@ class CommandStore(Protocol):
         """Call ``accepted`` with tenant, scope and name of its source after a command was accepted, at any node.
 
         A call may be missing, as while Redis cannot be reached: ``waiting`` finds what was missed.
+        """
+
+
+class Audit(Protocol):
+    """Records who has done what, for ``[audit] file``."""
+
+    def record(self, action: AuditAction, **fields: AuditValue) -> None:
+        """Add a line. Never raises and never waits: the line is on disk within moments, or counted as lost.
+
+        No field contains a token, a password, or a text that a person has written to another one.
         """
 
 

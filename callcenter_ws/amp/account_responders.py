@@ -7,10 +7,13 @@ from typing import TypeVar
 import msgspec
 from twisted.logger import Logger
 
+from callcenter_ws.amp.audit_fields import asked_by
 from callcenter_ws.amp.session import PeerSession
 from callcenter_ws.auth.account_operations import AccountOperations, UserChange
+from callcenter_ws.auth.account_rules import normal_name
 from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.interfaces import Grant, SessionRecord, UserRecord
+from callcenter_ws.events.audit import AuditAction
+from callcenter_ws.interfaces import Audit, Grant, SessionRecord, UserRecord
 from callcenter_ws.runtime.json import JsonObject, encode_json
 from callcenter_ws.runtime.log_fields import Name
 
@@ -45,14 +48,24 @@ class AccountResponders:
     All of them require a credential for all tenants: one of a tenant must not make supervisors.
     """
 
-    def __init__(self, operations: AccountOperations) -> None:
+    def __init__(self, operations: AccountOperations, audit: Audit) -> None:
         self._operations = operations
+        self._audit = audit
 
     async def add_user(self, peer: PeerSession, *, user: bytes) -> dict[str, object]:
         """Add a user."""
         _check_operator(peer)
         record = _decoded("user", user, NewUser).record()
         await self._operations.add_user(record)
+        self._audit.record(
+            AuditAction.USER_ADDED,
+            name=record.name,
+            tenant_id=record.tenant_id,
+            user_id=record.user_id,
+            role=record.role,
+            queues=record.queues,
+            **asked_by(peer),
+        )
         _log.info(
             "AMP peer {peer} added the user {name} of tenant {tenant} as {role}",
             peer=peer.name,
@@ -67,6 +80,15 @@ class AccountResponders:
         _check_operator(peer)
         decoded = _decoded("change", change, UserChange)
         closed = await self._operations.change_user(name, decoded)
+        self._audit.record(
+            AuditAction.USER_CHANGED,
+            name=normal_name(name),
+            fields=_given(decoded),
+            role=None if decoded.role is msgspec.UNSET else decoded.role,
+            queues=None if decoded.queues is msgspec.UNSET else decoded.queues,
+            closed=closed,
+            **asked_by(peer),
+        )
         _log.info(
             "AMP peer {peer} changed the user {name}: {fields} ({closed} connections)",
             peer=peer.name,
@@ -80,6 +102,7 @@ class AccountResponders:
         """Remove a user."""
         _check_operator(peer)
         closed = await self._operations.remove_user(name)
+        self._audit.record(AuditAction.USER_REMOVED, name=normal_name(name), closed=closed, **asked_by(peer))
         _log.info(
             "AMP peer {peer} removed the user {name} ({closed} connections)",
             peer=peer.name,
@@ -113,6 +136,14 @@ class AccountResponders:
             ended, closed = await self._operations.end_sessions_of(name)
         else:
             ended, closed = await self._operations.end_session(session or "")
+        self._audit.record(
+            AuditAction.SESSIONS_ENDED,
+            name=None if name is None else normal_name(name),
+            session=session,
+            sessions=ended,
+            closed=closed,
+            **asked_by(peer),
+        )
         _log.info(
             "AMP peer {peer} signed {name} out: {ended} sessions ({closed} connections)",
             peer=peer.name,
@@ -130,6 +161,15 @@ class AccountResponders:
         listed = None if queues is None else _decoded("queues", queues, tuple[str, ...])
         network = await self._operations.approve(
             code, Grant(tenant_id=tenant_id, role=role, queues=listed, display_name=name or "")
+        )
+        self._audit.record(
+            AuditAction.SCREEN_PAIRED,
+            name=name or None,
+            tenant_id=tenant_id,
+            role=role,
+            queues=listed,
+            network=network,
+            **asked_by(peer),
         )
         _log.info(
             "AMP peer {peer} paired a screen of tenant {tenant} as {role}, at {network}",

@@ -19,7 +19,8 @@ from callcenter_ws.auth.account_operations import AccountOperations
 from callcenter_ws.auth.revocation import Revocations
 from callcenter_ws.broker.ingest import EventBroadcaster
 from callcenter_ws.errors import ErrorCode
-from callcenter_ws.interfaces import Authenticator, Directory
+from callcenter_ws.events.audit import NO_AUDIT
+from callcenter_ws.interfaces import Audit, Authenticator, Directory
 from callcenter_ws.runtime.client_address import UNIX_SOCKET
 from callcenter_ws.runtime.clock import Clock
 from callcenter_ws.runtime.network import network_of
@@ -49,6 +50,7 @@ class AmpServerFactory(ServerFactory):
         limits: the limits of peers that have not authenticated; None for limits of this factory alone.
         revocations: after ``RevokeToken``, the sessions whose own token is in it are disconnected.
         node_id: the ``node`` that ``Ping`` returns.
+        audit: where it is recorded what operators do.
 
     Attributes:
         authenticator: verifies the tokens of peers.
@@ -75,6 +77,7 @@ class AmpServerFactory(ServerFactory):
         authenticate: Authenticator | None = None,
         revocations: Revocations | None = None,
         limits: PeerLimits | None = None,
+        audit: Audit = NO_AUDIT,
     ) -> None:
         self._clock = clock
         self.limits = limits or PeerLimits.create(clock)
@@ -87,12 +90,13 @@ class AmpServerFactory(ServerFactory):
             self.authenticator,
             AuthenticationThrottle(self.limits, clock),
             self._subscriptions,
-            SourceResponders(sources, source_publisher, state_sync, clock),
-            AccountResponders(accounts),
+            SourceResponders(sources, source_publisher, state_sync, clock, audit),
+            AccountResponders(accounts, audit),
             clock,
             node_id,
             self.disconnect_revoked,
             self.limits.logs.commands,
+            audit,
         )
         self._revocations = revocations
         self._drained: Deferred[None] | None = None

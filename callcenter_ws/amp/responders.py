@@ -9,6 +9,7 @@ from functools import partial
 from callcenter_ws import __version__
 from callcenter_ws.amp import commands
 from callcenter_ws.amp.account_responders import AccountResponders
+from callcenter_ws.amp.audit_fields import asked_by
 from callcenter_ws.amp.authentication_throttle import AuthenticationThrottle
 from callcenter_ws.amp.authenticator import PeerAuthenticator
 from callcenter_ws.amp.commands import MAX_BATCH_EVENTS, GatewayCommand
@@ -26,10 +27,11 @@ from callcenter_ws.broker.batch import (
 )
 from callcenter_ws.broker.ingest import EventBroadcaster
 from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.events.audit import AuditAction
 from callcenter_ws.events.identifiers import identifier_problem
 from callcenter_ws.events.principal import EVERY_TENANT, Principal
 from callcenter_ws.events.source_rules import MAX_NUMBER
-from callcenter_ws.interfaces import Directory, PublishResult
+from callcenter_ws.interfaces import Audit, Directory, PublishResult
 from callcenter_ws.runtime.clock import Clock
 from callcenter_ws.runtime.json import MAX_BATCH_CONTAINERS, MAX_CONTAINERS, JsonValue, decode_json, encode_json
 from callcenter_ws.runtime.log_fields import Name
@@ -50,6 +52,7 @@ class CommandResponders:
     Args:
         disconnect_revoked: disconnects the sessions whose own token has been revoked, and returns how many.
         log: the log of commands.
+        audit: where disconnections and revocations are recorded.
 
     Attributes:
         by_name: each command with its responder, by the command's name on the wire.
@@ -68,6 +71,7 @@ class CommandResponders:
         node_id: str,
         disconnect_revoked: Callable[[], int],
         log: RefusalLog,
+        audit: Audit,
     ) -> None:
         self._broadcaster = broadcaster
         self._directory = directory
@@ -79,6 +83,7 @@ class CommandResponders:
         self._node_id = node_id
         self._disconnect_revoked = disconnect_revoked
         self._log = log
+        self._audit = audit
         responders: list[tuple[type[GatewayCommand], Responder]] = [
             (commands.Authenticate, self.authenticate),
             (commands.Hello, sources.hello),
@@ -212,6 +217,9 @@ class CommandResponders:
         _check_identifiers(tenant_id=tenant_id, user_id=user_id)
         _check_authority(peer, tenant_id)
         closed = await self._directory.disconnect_user(tenant_id, user_id)
+        self._audit.record(
+            AuditAction.USER_DISCONNECTED, tenant_id=tenant_id, user_id=user_id, closed=closed, **asked_by(peer)
+        )
         self._log.write(
             peer.name,
             "AMP peer {peer} disconnected {tenant}/{user} ({closed} connections): {reason!r}",
@@ -233,6 +241,9 @@ class CommandResponders:
             _check_authority(peer, tenant_id)
         closed = await self._directory.revoke(tenant_id, jti=jti, user_id=user_id, for_all=for_all)
         closed += self._disconnect_revoked()
+        self._audit.record(
+            AuditAction.REVOKED, tenant_id=tenant_id, user_id=user_id, jti=jti, closed=closed, **asked_by(peer)
+        )
         revoked = {"token": jti, "the tokens of user": user_id}
         self._log.write(
             peer.name,

@@ -8,13 +8,15 @@ from typing import Final
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from callcenter_ws.amp.audit_fields import asked_by
 from callcenter_ws.amp.session import PeerSession
 from callcenter_ws.broker.batch import decode_slices, is_long_list
 from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.events.audit import AuditAction
 from callcenter_ws.events.principal import Principal
 from callcenter_ws.events.source_rules import MAX_NUMBER
 from callcenter_ws.events.state_sync import scope_named
-from callcenter_ws.interfaces import PublishResult
+from callcenter_ws.interfaces import Audit, PublishResult
 from callcenter_ws.runtime.clock import Clock
 from callcenter_ws.runtime.json import MAX_BATCH_CONTAINERS, JsonValue, decode_json, encode_json
 from callcenter_ws.sources.claim import Claim, claim_of, owner_of
@@ -36,12 +38,18 @@ class SourceResponders:
     """Answers ``Hello``, and publishes the events of peers that have said it."""
 
     def __init__(
-        self, sources: SourceRegistry, publisher: SourcePublisher, state_sync: StateSync, clock: Clock
+        self,
+        sources: SourceRegistry,
+        publisher: SourcePublisher,
+        state_sync: StateSync,
+        clock: Clock,
+        audit: Audit,
     ) -> None:
         self._sources = sources
         self._publisher = publisher
         self._state_sync = state_sync
         self._clock = clock
+        self._audit = audit
 
     async def hello(
         self,
@@ -162,6 +170,9 @@ class SourceResponders:
         if peer.principal is None or not peer.principal.every_tenant:
             raise Refusal(ErrorCode.FORBIDDEN, "token: it must be for all tenants")
         released = await self._sources.forget(source, tenant_id)
+        self._audit.record(
+            AuditAction.SOURCE_FORGOTTEN, source=source, tenant_id=tenant_id, released=released, **asked_by(peer)
+        )
         _log.info("AMP peer {peer} released the name of source {source!r}", peer=peer.name, source=source[:128])
         return {"released": released}
 

@@ -19,7 +19,8 @@ from callcenter_ws.auth.pairing_codes import new_code
 from callcenter_ws.auth.passwords import PasswordChecks
 from callcenter_ws.auth.sign_in_tries import KnownNetworks, OpenCodes, SignInTries
 from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.interfaces import AccountStore, PairingRecord, SessionKind, SessionRecord, UserRecord
+from callcenter_ws.events.audit import NO_AUDIT, AuditAction
+from callcenter_ws.interfaces import AccountStore, Audit, PairingRecord, SessionKind, SessionRecord, UserRecord
 from callcenter_ws.runtime.clock import Clock
 
 PAIRING_SECONDS = 600.0
@@ -96,6 +97,7 @@ class Accounts:
         tokens: signs the tokens.
         known_networks: from which users or screens have signed in.
         outcomes: how often something ended how, for the metrics.
+        audit: where signing in is recorded.
     """
 
     def __init__(
@@ -107,6 +109,7 @@ class Accounts:
         clock: Clock,
         *,
         revoked_until: Callable[[str, str], float | None],
+        audit: Audit = NO_AUDIT,
     ) -> None:
         self._store = store
         self.tokens = tokens
@@ -114,6 +117,7 @@ class Accounts:
         self._rules = rules
         self._clock = clock
         self._revoked_until = revoked_until
+        self.audit = audit
         self.known_networks = KnownNetworks()
         self._tries = SignInTries(clock.monotonic, lambda: rules.failed_per_name, self.known_networks)
         self._codes = OpenCodes(clock.monotonic, PAIRING_SECONDS, self.known_networks)
@@ -158,6 +162,15 @@ class Accounts:
             give_back()
             raise
         if user is None or not is_right:
+            # Not the name that was given, which may be a password in the wrong field.
+            self.audit.record(
+                AuditAction.SIGN_IN_REFUSED,
+                name=None if user is None else user.name,
+                tenant_id=None if user is None else user.tenant_id,
+                user_id=None if user is None else user.user_id,
+                code=ErrorCode.WRONG_PASSWORD.value,
+                network=network,
+            )
             raise Refusal(ErrorCode.WRONG_PASSWORD)
         give_back()
         self.known_networks.add(network)

@@ -13,7 +13,7 @@ from callcenter_ws.auth.page_tokens import PageTokens
 from callcenter_ws.auth.passwords import PasswordChecks
 from callcenter_ws.auth.revocation import Revocations
 from callcenter_ws.config.settings import Settings
-from callcenter_ws.interfaces import AccountStore, Directory
+from callcenter_ws.interfaces import AccountStore, Audit, Directory
 from callcenter_ws.runtime.clock import Clock
 from callcenter_ws.runtime.reactor import Reactor
 from callcenter_ws.runtime.threads import DedicatedThreadPool
@@ -41,6 +41,7 @@ def signing_in(
     tokens: PageTokens,
     directory: Directory,
     revocations: Revocations,
+    audit: Audit,
 ) -> SigningIn:
     """Return the parts."""
     # It does not keep the process from exiting, as the other pools.
@@ -61,6 +62,7 @@ def signing_in(
         rules,
         clock,
         revoked_until=revocations.revoked_until,
+        audit=audit,
     )
     return SigningIn(rules, accounts, AccountOperations(accounts, clock, revoke))
 

@@ -18,6 +18,7 @@ from callcenter_ws.delivery.state_reader import StateReader
 from callcenter_ws.events.deflate import Deflater
 from callcenter_ws.events.ulid import UlidFactory
 from callcenter_ws.gateway.accounts import SigningIn, signing_in
+from callcenter_ws.gateway.audit import AuditLog, audit_log
 from callcenter_ws.gateway.authentication import (
     Authentication,
     amp_secret,
@@ -25,7 +26,7 @@ from callcenter_ws.gateway.authentication import (
     origin_policy,
     token_sources,
 )
-from callcenter_ws.gateway.core import Core, core_of
+from callcenter_ws.gateway.core import Core, core_of, instance_name
 from callcenter_ws.gateway.descriptors import Descriptors, divide_descriptors
 from callcenter_ws.gateway.endpoints import WebSocketEndpoints
 from callcenter_ws.gateway.log import TwistedConnectionLog
@@ -45,7 +46,9 @@ from callcenter_ws.http.statistics import StatisticsResource
 from callcenter_ws.http.stats import StatsResource
 from callcenter_ws.http.users import UsersResource
 from callcenter_ws.http.wallboards import WallboardsResource
+from callcenter_ws.interfaces import Audit
 from callcenter_ws.ops.account_metrics import AccountMetrics
+from callcenter_ws.ops.audit_metrics import AuditMetrics
 from callcenter_ws.ops.delivery_metrics import DeliveryMetrics
 from callcenter_ws.ops.event_metrics import EventMetrics
 from callcenter_ws.ops.figure_metrics import FigureMetrics
@@ -78,6 +81,7 @@ class GatewayParts:
     """The connected parts of one gateway process. ``gateway.reload_steps`` changes them.
 
     Attributes:
+        audit: the audit log.
         signing_in: signs people and screens in at the pages.
         page_options: what the pages that the gateway serves depend on.
         chats: what clients write.
@@ -91,6 +95,7 @@ class GatewayParts:
     """
 
     core: Core
+    audit: AuditLog
     authentication: Authentication
     signing_in: SigningIn
     page_options: PageOptions
@@ -130,21 +135,23 @@ def assemble(
     descriptors = divide_descriptors(settings.limits)
     limits = peer_limits(settings, clock, descriptors)
     log = TwistedConnectionLog(limits, connections=settings.log.connections)
+    audit = audit_log(reactor, clock, settings.audit.file, instance_name(settings, handoff))
     core = core_of(reactor, clock, settings, handoff, log, lambda: amp_factory.disconnect_revoked())
     accepted = authentication(reactor, clock, settings, handoff, core.hub.revocations)
     signing = signing_in(
-        reactor, clock, settings, core.store.accounts, accepted.pages, core.directory, core.hub.revocations
+        reactor, clock, settings, core.store.accounts, accepted.pages, core.directory, core.hub.revocations, audit
     )
     page_options = PageOptions(settings.web.embedders, wallboards_of(settings))
     admission = Admission(core.hub, admission_limits(settings, descriptors), settings.policy.over_user_limit)
     quotas = Quotas(settings.limits, clock, **history_limits(settings))
     chats = _chat_sessions(settings, core, quotas)
     websocket_factory = _websocket_factory(reactor, settings, core, accepted, admission, limits, log, quotas, chats)
-    amp_factory = _amp_factory(settings, core, accepted.authenticator, limits, signing.operations)
+    amp_factory = _amp_factory(settings, core, accepted.authenticator, limits, signing.operations, audit)
     amp_factory.log.connections = settings.log.connections
     core.hub.outgoing.others.append(lambda: amp_factory.waiting_bytes)
     _add_metrics(core, limits, admission, amp_factory)
     core.metrics.add(AccountMetrics(signing.accounts.outcomes))
+    core.metrics.add(AuditMetrics(audit.counters, lambda: audit.waiting))
     node_metrics = None if handoff is None else NodeMetrics(reactor, handoff, core.metrics.render)
     health = Health(core.store.broker.not_ready, core.hub.revocations.not_ready, accepted.missing_keys)
     endpoints = WebSocketEndpoints(
@@ -183,6 +190,7 @@ def assemble(
         metrics_site = site({b"metrics": metrics_resource}, None)
     return GatewayParts(
         core=core,
+        audit=audit,
         authentication=accepted,
         signing_in=signing,
         page_options=page_options,
@@ -323,7 +331,12 @@ def _chat_sessions(settings: Settings, core: Core, quotas: Quotas) -> ChatSessio
 
 
 def _amp_factory(
-    settings: Settings, core: Core, authenticator: UnrevokedTokens, limits: PeerLimits, accounts: AccountOperations
+    settings: Settings,
+    core: Core,
+    authenticator: UnrevokedTokens,
+    limits: PeerLimits,
+    accounts: AccountOperations,
+    audit: Audit,
 ) -> AmpServerFactory:
     return AmpServerFactory(
         core.broadcaster,
@@ -338,6 +351,7 @@ def _amp_factory(
         authenticate=authenticator,
         revocations=core.hub.revocations,
         limits=limits,
+        audit=audit,
     )
 
 

@@ -19,6 +19,7 @@ from callcenter_ws.config.changes import changes_in_place
 from callcenter_ws.config.settings import KEYS, Settings
 from callcenter_ws.config.verification import token_rules
 from callcenter_ws.gateway.assembly import GatewayParts, admission_limits, deflater, history_limits
+from callcenter_ws.gateway.audit import audit_file
 from callcenter_ws.gateway.authentication import (
     amp_secret,
     jwks_source,
@@ -299,12 +300,20 @@ def _limits(reloading: Reloading) -> Commit:
     return commit
 
 
+def _audit(reloading: Reloading) -> Commit:
+    """Have the audit log written to another file; the lines that wait are written to the former one."""
+    audit, file = reloading.parts.audit, audit_file(reloading.new.audit.file)
+    if file is not None:
+        file.check()
+    return lambda: audit.use(file)
+
+
 def _commands(reloading: Reloading) -> Commit:
-    """Replace the settings of commands and of the audit log: their parts read those of the service."""
+    """Replace the settings of commands."""
     return lambda: None
 
 
-_COMMAND_KEYS = tuple(key for key in KEYS if key.startswith(("commands.", "audit.")) and changes_in_place(key))
+_COMMAND_KEYS = tuple(key for key in KEYS if key.startswith("commands.") and changes_in_place(key))
 
 _TENANT_KEYS = tuple(
     key for key in KEYS if key.startswith(("statistics.", "archive.", "tenants.")) and changes_in_place(key)
@@ -329,5 +338,6 @@ STEPS: tuple[Step, ...] = (
     Step(("compression.",), _compression),
     Step(_TENANT_KEYS, _tenants),
     Step(_COMMAND_KEYS, _commands),
+    Step(("audit.file",), _audit),
 )
 """The steps, in the order in which they are carried out."""

@@ -205,6 +205,7 @@ class GatewayService(MultiService):
             # The log has what was not written.
             _log.failure("unhandled error while the figures were written")
         await self.parts.core.store.close()
+        await self.parts.audit.close()
         # The minute does not end any more.
         self.parts.peer_limits.logs.report()
         await _completed(super().stopService())

@@ -18,6 +18,7 @@ from twisted.web.server import Request
 from callcenter_ws import __version__
 from callcenter_ws.auth.accounts import Accounts, NewSession, Subject
 from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.events.audit import AuditAction
 from callcenter_ws.http.own_origin import Site, signing_in_site
 from callcenter_ws.http.page_options import PageOptions
 from callcenter_ws.http.request_peer import RequestPeer
@@ -155,6 +156,7 @@ class SessionResource(JsonNotFound):
         site = signing_in_site(request, self._proxies)
         session = await self._accounts.sign_out(_cookie(request, site) or "")
         if session is not None:
+            self._record(AuditAction.SIGNED_OUT, session, _peer_of(request))
             _log.info("signed out: {kind} {name} from {peer}", **_log_fields(session, _peer_of(request)))
         return Response(b"", 204, _deleted(site))
 
@@ -188,9 +190,22 @@ class SessionResource(JsonNotFound):
 
     def _opened(self, new: NewSession, site: Site, peer: RequestPeer) -> Response:
         peer.token_accepted()
+        self._record(AuditAction.SIGNED_IN, new.session, peer)
         _log.info("signed in: {kind} {name} as {role} in {tenant} from {peer}", **_log_fields(new.session, peer))
         fields = _fields(new.session) | {"expires_at": rfc3339(new.session.expires_at)}
         return _with_cookie(fields, site, new.cookie, self._accounts.seconds_of(new.session))
+
+    def _record(self, action: AuditAction, session: SessionRecord, peer: RequestPeer) -> None:
+        self._accounts.audit.record(
+            action,
+            kind=session.kind,
+            session=session.public_id,
+            name=session.name or session.display_name or None,
+            tenant_id=session.tenant_id,
+            user_id=session.user_id,
+            role=session.role,
+            network=peer.network,
+        )
 
 
 class AboutResource(JsonResource):

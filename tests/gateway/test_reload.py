@@ -157,6 +157,7 @@ def other_value(settings: Settings, key: str, folder: Path) -> Any:
         "cluster.node_id": lambda: "other",
         "control.socket": lambda: "other.sock",
         "log.level": lambda: "error",
+        "audit.file": lambda: folder / "audit.jsonl",
         "log.format": lambda: "json",
     }.get(key)
     if found is not None:
@@ -346,6 +347,7 @@ PROBES: Mapping[str, Callable[[Running], Any]] = {
     },
     "log.level": lambda gateway: gateway.lowest.predicate.logLevelForNamespace("callcenter_ws"),
     "log.connections": lambda gateway: gateway.parts.log.connections,
+    "audit.file": lambda gateway: (file := gateway.parts.audit._file) and file.path,
 }
 """For each key that a reload changes: what a running gateway uses of it."""
 
