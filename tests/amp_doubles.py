@@ -18,6 +18,8 @@ from callcenter_ws.auth.revocation import Revocations, UnrevokedTokens
 from callcenter_ws.broker.ingest import EventBroadcaster
 from callcenter_ws.broker.memory import MemoryBroker
 from callcenter_ws.cluster.local_directory import LocalDirectory
+from callcenter_ws.commands.policy import CommandPolicy
+from callcenter_ws.commands.service import CommandService
 from callcenter_ws.errors import Refusal
 from callcenter_ws.events.event import Event, Origin
 from callcenter_ws.events.principal import Principal, Role
@@ -149,6 +151,16 @@ class Gateway:
         announcer = SourceAnnouncer(self.broker, clock, new_id)
         self.sources = LocalSources(self.broker, announcer, clock, spawn, new_id, lease=30.0)
         self.accounts = AccountWorld(clock)
+        self.commands = CommandService(
+            self.broker,
+            self.sources,
+            clock,
+            spawn,
+            CommandPolicy(enabled=True),
+            charge=lambda asker: 0.0,
+            new_id=UlidFactory(clock.time),
+        )
+        self.commands.start()
         self.factory = self._factory(clock, self.directory, daemon_tokens(clock))
 
     def _factory(
@@ -163,6 +175,7 @@ class Gateway:
             source_publisher=SourcePublisher(self.broadcaster, self.broker, clock, self.sources.counters),
             state_sync=StateSync(self.broker, clock, self.sources.counters),
             accounts=self.accounts.operations,
+            commands=self.commands,
             secret=SECRET,
             authenticate=tokens,
             revocations=revocations,

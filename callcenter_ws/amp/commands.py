@@ -358,7 +358,8 @@ class Subscribe(GatewayCommand):
     """Have the gateway call ``ClientEvent`` on this connection from now on.
 
     ``kinds`` is a JSON list of event names, prefixes as ``chat.*``, or ``*``. It replaces the previous list; an empty
-    list ends the subscription.
+    list ends the subscription. With ``command`` among them, which no prefix includes, the gateway also calls
+    ``Command`` for the source that the peer has named in ``Hello``.
     """
 
     arguments: ClassVar = [(b"kinds", JsonText())]

@@ -9,6 +9,7 @@ from twisted.internet.protocol import ServerFactory
 from callcenter_ws.amp.account_responders import AccountResponders
 from callcenter_ws.amp.authentication_throttle import AuthenticationThrottle
 from callcenter_ws.amp.authenticator import PeerAuthenticator, is_revoked
+from callcenter_ws.amp.command_responders import CommandExchange
 from callcenter_ws.amp.connection_log import DaemonLog
 from callcenter_ws.amp.daemon_subscription import DaemonSubscriptions
 from callcenter_ws.amp.protocol import GatewayAMP
@@ -18,6 +19,7 @@ from callcenter_ws.amp.source_responders import SourceResponders
 from callcenter_ws.auth.account_operations import AccountOperations
 from callcenter_ws.auth.revocation import Revocations
 from callcenter_ws.broker.ingest import EventBroadcaster
+from callcenter_ws.commands.service import CommandService
 from callcenter_ws.errors import ErrorCode
 from callcenter_ws.events.audit import NO_AUDIT
 from callcenter_ws.interfaces import Audit, Authenticator, Directory
@@ -46,6 +48,7 @@ class AmpServerFactory(ServerFactory):
         sources: the registry of sources; ``source_publisher`` publishes their events, ``state_sync`` reconciles their
             state.
         accounts: what operators do with the users of the pages.
+        commands: what sources are to carry out.
         authenticate: verifies JWTs. Without this and without ``secret`` only unix sockets are usable.
         limits: the limits of peers that have not authenticated; None for limits of this factory alone.
         revocations: after ``RevokeToken``, the sessions whose own token is in it are disconnected.
@@ -73,6 +76,7 @@ class AmpServerFactory(ServerFactory):
         source_publisher: SourcePublisher,
         state_sync: StateSync,
         accounts: AccountOperations,
+        commands: CommandService,
         secret: bytes | None = None,
         authenticate: Authenticator | None = None,
         revocations: Revocations | None = None,
@@ -84,6 +88,7 @@ class AmpServerFactory(ServerFactory):
         self._subscriptions = DaemonSubscriptions(directory, clock)
         self.authenticator = PeerAuthenticator(secret, authenticate)
         self._sources = sources
+        self._exchange = CommandExchange(commands)
         self._responders = CommandResponders(
             broadcaster,
             directory,
@@ -92,6 +97,7 @@ class AmpServerFactory(ServerFactory):
             self._subscriptions,
             SourceResponders(sources, source_publisher, state_sync, clock, audit),
             AccountResponders(accounts, audit),
+            self._exchange,
             clock,
             node_id,
             self.disconnect_revoked,
@@ -206,6 +212,7 @@ class AmpServerFactory(ServerFactory):
     def _session_ended(self, session: PeerSession) -> None:
         del self.sessions[session]
         if session.source is not None:
+            self._exchange.ended(session.source)
             self._sources.link_lost(session.source)
         self._unauthenticated.discard(session)
         if session.subscription is not None:

@@ -12,6 +12,7 @@ from callcenter_ws.amp.account_responders import AccountResponders
 from callcenter_ws.amp.audit_fields import asked_by
 from callcenter_ws.amp.authentication_throttle import AuthenticationThrottle
 from callcenter_ws.amp.authenticator import PeerAuthenticator
+from callcenter_ws.amp.command_responders import CommandExchange
 from callcenter_ws.amp.commands import MAX_BATCH_EVENTS, GatewayCommand
 from callcenter_ws.amp.daemon_subscription import DaemonSubscriptions, matching_event_types
 from callcenter_ws.amp.session import PeerSession, Responder
@@ -28,6 +29,7 @@ from callcenter_ws.broker.batch import (
 from callcenter_ws.broker.ingest import EventBroadcaster
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.audit import AuditAction
+from callcenter_ws.events.commands import COMMAND
 from callcenter_ws.events.identifiers import identifier_problem
 from callcenter_ws.events.principal import EVERY_TENANT, Principal
 from callcenter_ws.events.source_rules import MAX_NUMBER
@@ -67,6 +69,7 @@ class CommandResponders:
         subscriptions: DaemonSubscriptions,
         sources: SourceResponders,
         accounts: AccountResponders,
+        exchange: CommandExchange,
         clock: Clock,
         node_id: str,
         disconnect_revoked: Callable[[], int],
@@ -79,6 +82,7 @@ class CommandResponders:
         self._throttle = throttle
         self._subscriptions = subscriptions
         self._sources = sources
+        self._exchange = exchange
         self._clock = clock
         self._node_id = node_id
         self._disconnect_revoked = disconnect_revoked
@@ -90,6 +94,7 @@ class CommandResponders:
             (commands.PublishEvent, self.publish_event),
             (commands.PublishBatch, self.publish_batch),
             (commands.SyncState, sources.sync_state),
+            (commands.CommandOutcome, exchange.command_outcome),
             (commands.ListSources, sources.list_sources),
             (commands.ForgetSource, sources.forget_source),
             (commands.AddUser, accounts.add_user),
@@ -257,7 +262,12 @@ class CommandResponders:
 
     async def subscribe(self, peer: PeerSession, *, kinds: bytes) -> dict[str, object]:
         """Replace the subscription of the peer."""
-        event_types = matching_event_types(_json("kinds", kinds))
+        wanted = _json("kinds", kinds)
+        takes_commands = isinstance(wanted, list) and COMMAND in wanted
+        if takes_commands:
+            wanted = [kind for kind in wanted if kind != COMMAND]
+        event_types = matching_event_types(wanted)
+        self._exchange.subscribe(peer, wanted=takes_commands)
         principal = _principal(peer)
         if peer.subscription is not None and peer.subscription.key.event_types != event_types:
             self._subscriptions.close(peer.subscription)

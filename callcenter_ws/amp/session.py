@@ -62,6 +62,7 @@ class PeerSession(amp.BoxDispatcher):
         principal: of the peer's token; None until it has authenticated.
         subscription: the subscription of the peer, if it has one.
         source: the source that the peer has named in ``Hello``.
+        drained: called when the transport has written everything; None: nothing waits for that but the subscription.
         says_hello: whether a ``Hello`` is being answered.
         is_over: whether the connection is lost.
         waiting_events: the events that wait at the peer, as its last ``Ping`` told.
@@ -101,6 +102,7 @@ class PeerSession(amp.BoxDispatcher):
         self.principal: Principal | None = None
         self.subscription: DaemonSubscription | None = None
         self.source: SourceLink | None = None
+        self.drained: Callable[[], None] | None = None
         self.says_hello = False
         self.is_over = False
         self.waiting_events = 0
@@ -181,6 +183,8 @@ class PeerSession(amp.BoxDispatcher):
         """Continue the subscription: the transport has written everything."""
         if self.subscription is not None:
             self.subscription.send()
+        if self.drained is not None:
+            self.drained()
 
     def drain(self) -> None:
         """Stop reading, and close the connection when everything in flight is answered."""

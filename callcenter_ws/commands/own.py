@@ -9,7 +9,7 @@ from twisted.logger import Logger
 
 from callcenter_ws.commands.closing import Closing, CommandCloser, event_id_of, failed
 from callcenter_ws.commands.decoding import stored_request, text_of
-from callcenter_ws.commands.policy import CommandPolicy
+from callcenter_ws.commands.policy import CommandChoices, CommandPolicy
 from callcenter_ws.commands.subjects import Subject
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.commands import CommandOutcome, CommandPayload, CommandRecord, CommandState, OutcomeCode
@@ -92,8 +92,9 @@ class OwnCommands:
 
     def _effects(self, record: CommandRecord, subject: Subject) -> list[Event]:
         asker, type_, fields = stored_request(record)
+        choices = self._policy().choices_of(asker.tenant_id)
         if type_.name == DISPOSITION:
-            return [self._event(record, DISPOSITION, _disposition(asker, fields, subject))]
+            return [self._event(record, DISPOSITION, _disposition(asker, fields, subject, choices))]
         session_id = text_of(fields, "session_id")
         agent = next(iter(subject.agents), None)
         if type_.name == "chat.close":
@@ -131,14 +132,14 @@ class OwnCommands:
         return event
 
 
-def _disposition(asker: Principal, fields: CommandPayload, subject: Subject) -> JsonObject:
-    call_id = text_of(fields, "call_id")
+def _disposition(asker: Principal, fields: CommandPayload, subject: Subject, choices: CommandChoices) -> JsonObject:
+    call_id, code = text_of(fields, "call_id"), text_of(fields, "code")
+    label = next((one.label for one in choices.dispositions if one.code == code), None)
     return {
-        "unique_id": call_id,
         "call_id": call_id,
         "queue_name": subject.queue_name,
         "agent_id": asker.user_id,
-        "agent_name": asker.name,
-        "code": text_of(fields, "code"),
+        "code": code,
+        "label": label,
         "note": text_of(fields, "note"),
     }

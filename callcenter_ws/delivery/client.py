@@ -185,6 +185,7 @@ class Client:
             ping_interval=self._hub.limits.ping_interval,
             session_token=self._session_token,
             policy=self._hub.agent_policy(self.principal.role),
+            commands=self._hub.offered_commands(self.principal),
         )
 
     def _refuse_in_place_of_welcome(self, refusal: Refusal) -> None:

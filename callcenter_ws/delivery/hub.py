@@ -113,6 +113,8 @@ class Hub:
         self.outgoing = OutgoingBytes(clock, self.slicer, limits.outgoing_bytes, self._count_limit_exceeded)
         self.outgoing.others.append(lambda: self._prepared_views.bytes)
         self.counters = HubCounters()
+        # Which commands a client may issue, for its welcome; None: none.
+        self.offered_commands: Callable[[Principal], JsonObject | None] = lambda principal: None
         self._figures = FigureFeeds(clock, self.slicer, spawn)
 
     # Delivery

@@ -53,6 +53,7 @@ def welcome(
     ping_interval: float,
     session_token: str | None,
     policy: JsonObject | None,
+    commands: JsonObject | None = None,
 ) -> ControlFrame:
     """Return the ``welcome`` message of a connection (``docs/protocol.rst``, "Messages from the gateway").
 
@@ -61,6 +62,7 @@ def welcome(
         now: Unix time in seconds.
         session_token: with which an anonymous visitor may reconnect.
         policy: which calls and chats an agent sees; None for other roles.
+        commands: the commands that the client may issue, and what they may name; None: there are none.
     """
     payload: dict[str, object] = {
         "connection_id": connection_id,
@@ -79,4 +81,6 @@ def welcome(
         payload["session_token"] = session_token
     if policy is not None:
         payload["policy"] = policy
+    if commands is not None:
+        payload["commands"] = commands
     return control_frame("welcome", payload, tenant_id=principal.tenant_id)

@@ -31,6 +31,7 @@ from callcenter_ws.gateway.descriptors import Descriptors, divide_descriptors
 from callcenter_ws.gateway.endpoints import WebSocketEndpoints
 from callcenter_ws.gateway.log import TwistedConnectionLog
 from callcenter_ws.gateway.network_limits import peer_limits
+from callcenter_ws.http.commands import CommandsResource
 from callcenter_ws.http.cors import CorsPolicy
 from callcenter_ws.http.events import EventsResource
 from callcenter_ws.http.first_bytes import UpgradeHandler
@@ -59,6 +60,7 @@ from callcenter_ws.pages.resources import page_resources
 from callcenter_ws.requests.admission import Admission
 from callcenter_ws.requests.alert_ack import AlertAckHandler
 from callcenter_ws.requests.chat_sessions import ChatSessions
+from callcenter_ws.requests.command import CommandHandler
 from callcenter_ws.requests.context import Context
 from callcenter_ws.requests.handlers import all_handlers
 from callcenter_ws.requests.quotas import Quotas
@@ -136,7 +138,7 @@ def assemble(
     limits = peer_limits(settings, clock, descriptors)
     log = TwistedConnectionLog(limits, connections=settings.log.connections)
     audit = audit_log(reactor, clock, settings.audit.file, instance_name(settings, handoff))
-    core = core_of(reactor, clock, settings, handoff, log, lambda: amp_factory.disconnect_revoked())
+    core = core_of(reactor, clock, settings, handoff, log, audit, lambda: amp_factory.disconnect_revoked())
     accepted = authentication(reactor, clock, settings, handoff, core.hub.revocations)
     signing = signing_in(
         reactor, clock, settings, core.store.accounts, accepted.pages, core.directory, core.hub.revocations, audit
@@ -297,6 +299,7 @@ def _websocket_factory(
             core.clock,
             quotas,
             AlertAckHandler(core.store.broker, core.clock),
+            CommandHandler(core.commands),
         ),
         quotas=quotas,
         clock=core.clock,
@@ -347,6 +350,7 @@ def _amp_factory(
         source_publisher=SourcePublisher(core.broadcaster, core.store.broker, core.clock, core.store.sources.counters),
         state_sync=StateSync(core.store.broker, core.clock, core.store.sources.counters, core.plan),
         accounts=accounts,
+        commands=core.commands,
         secret=amp_secret(settings),
         authenticate=authenticator,
         revocations=core.hub.revocations,
@@ -384,6 +388,7 @@ def _ws_resource(
         b"events": EventsResource(authenticator, core.broadcaster, core.clock),
         b"snapshot": SnapshotResource(authenticator, StateReader(core.hub), writing),
         b"wallboards": WallboardsResource(authenticator, options),
+        b"commands": CommandsResource(authenticator, core.commands, core.clock),
     }
     return _with_children(endpoint, children)
 

@@ -6,16 +6,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from callcenter_ws.broker.ingest import EventBroadcaster
+from callcenter_ws.commands.audit_lines import CommandAuditLines
+from callcenter_ws.commands.service import CommandService
 from callcenter_ws.config.settings import Settings
 from callcenter_ws.config.verification import token_rules
 from callcenter_ws.delivery.hub import Hub, burst_of
 from callcenter_ws.figures.plan import CurrentPlan
 from callcenter_ws.figures.service import Figures
+from callcenter_ws.gateway.commands import CommandBudgets, command_service
 from callcenter_ws.gateway.figure_plan import plan_of
 from callcenter_ws.gateway.figures import figures_of
 from callcenter_ws.gateway.log import TwistedConnectionLog
 from callcenter_ws.gateway.stores import EventStore, event_store
-from callcenter_ws.interfaces import Directory
+from callcenter_ws.interfaces import Audit, Directory
 from callcenter_ws.ops.metrics import Metrics
 from callcenter_ws.runtime.background import spawn
 from callcenter_ws.runtime.clock import ReactorClock
@@ -30,6 +33,7 @@ class Core:
     Attributes:
         plan: what the settings say about statistics.
         figures: derives the statistics.
+        commands: accepts and dispatches commands; ``command_budgets``: how many each user may issue.
     """
 
     clock: ReactorClock
@@ -40,6 +44,8 @@ class Core:
     directory: Directory
     plan: CurrentPlan
     figures: Figures
+    commands: CommandService
+    command_budgets: CommandBudgets
 
 
 def instance_name(settings: Settings, handoff: WorkerHandoff | None) -> str:
@@ -57,6 +63,7 @@ def core_of(
     settings: Settings,
     handoff: WorkerHandoff | None,
     log: TwistedConnectionLog,
+    audit: Audit,
     close_revoked_sessions: Callable[[], int],
 ) -> Core:
     """Build the core of a gateway.
@@ -84,6 +91,9 @@ def core_of(
         iat_tolerance=token_rules(settings.jwt).iat_tolerance,
         observe_latency=metrics.observe_latency,
     )
+    budgets = CommandBudgets(settings, clock)
+    commands = command_service(settings, store, hub, clock, budgets, CommandAuditLines(audit))
+    hub.offered_commands = commands.offered_to
     plan = CurrentPlan(plan_of(settings))
     return Core(
         clock=clock,
@@ -94,4 +104,6 @@ def core_of(
         directory=store.directory(hub),
         plan=plan,
         figures=figures_of(reactor, store, hub, plan, instance, settings),
+        commands=commands,
+        command_budgets=budgets,
     )

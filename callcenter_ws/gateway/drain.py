@@ -143,6 +143,7 @@ class Drain:
             # A request on a connection that stays open must not find the node unfit because a worker is replaced.
             parts.health.drain()
             parts.core.store.sources.drain(self._timeout)
+        parts.core.commands.drain()
         parts.site.drain(refuses_requests=not is_replaced)
         parts.admission.draining = True
         parts.websocket_factory.drain()

@@ -29,6 +29,7 @@ from callcenter_ws.gateway.authentication import (
     session_key,
     token_sources,
 )
+from callcenter_ws.gateway.commands import command_policy, command_rate
 from callcenter_ws.gateway.descriptors import divide_descriptors
 from callcenter_ws.gateway.figure_plan import plan_of
 from callcenter_ws.gateway.network_limits import peer_limit_values
@@ -202,11 +203,13 @@ def _embedders(reloading: Reloading) -> Commit:
 
 
 def _tenants(reloading: Reloading) -> Commit:
-    """Replace what tenants have: statistics, alerts and their receivers, wallboards."""
+    """Replace what tenants have: statistics, alerts and their receivers, wallboards, commands."""
     plan, wallboards = plan_of(reloading.new), wallboards_of(reloading.new)
     core, options = reloading.parts.core, reloading.parts.page_options
+    use_command_policy = _command_policy(reloading)
 
     def commit() -> None:
+        use_command_policy()
         core.figures.use(plan)
         core.hub.use_figures(core.store.figures, core.plan)
         options.wallboards = wallboards
@@ -247,8 +250,10 @@ def _public_endpoint(reloading: Reloading) -> Commit:
 
 def _policy(reloading: Reloading) -> Commit:
     hub, chats, policy = reloading.parts.core.hub, reloading.parts.chats, reloading.new.policy
+    use_command_policy = _command_policy(reloading)
 
     def commit() -> None:
+        use_command_policy()
         chats.agent_chats = policy.agent_chats
         hub.change_policy(policy.agent_calls, policy.agent_chats)
 
@@ -309,8 +314,26 @@ def _audit(reloading: Reloading) -> Commit:
 
 
 def _commands(reloading: Reloading) -> Commit:
-    """Replace the settings of commands."""
-    return lambda: None
+    """Replace the settings of commands: those of commands that are accepted or sent from now on."""
+    rate, budgets = command_rate(reloading.new), reloading.parts.core.command_budgets
+    use_policy = _command_policy(reloading)
+
+    def commit() -> None:
+        budgets.rate.replace_with(rate)
+        use_policy()
+
+    return commit
+
+
+def _command_policy(reloading: Reloading) -> Commit:
+    """Replace the rules for commands."""
+    commands = reloading.parts.core.commands
+    policy = command_policy(reloading.new, enabled=commands.policy.enabled)
+
+    def commit() -> None:
+        commands.policy = policy
+
+    return commit
 
 
 _COMMAND_KEYS = tuple(key for key in KEYS if key.startswith("commands.") and changes_in_place(key))

@@ -137,7 +137,9 @@ class GatewayService(MultiService):
         """
         for warning in self.settings.warnings:
             _log.warn("settings: {warning}", warning=warning)
-        self.parts.core.store.open(self.parts.core.hub, self.parts.core.figures)
+        self.parts.core.store.open(self.parts.core.hub, self.parts.core.figures, self.parts.core.commands.delivered)
+        if self.settings.commands.enabled:
+            self.parts.core.commands.start()
         self.parts.core.figures.start()
         super().startService()
         if self.parts.node_metrics is not None:
@@ -204,6 +206,7 @@ class GatewayService(MultiService):
         except Exception:
             # The log has what was not written.
             _log.failure("unhandled error while the figures were written")
+        await self.parts.core.commands.stop()
         await self.parts.core.store.close()
         await self.parts.audit.close()
         # The minute does not end any more.

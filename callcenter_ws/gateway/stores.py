@@ -95,8 +95,8 @@ class EventStore(Protocol):
             Refusal: the store cannot be reached.
         """
 
-    def open(self, hub: Hub, figures: Figures) -> None:
-        """Open the store, and deliver its events to ``hub`` and then to ``figures``.
+    def open(self, hub: Hub, figures: Figures, commands: Deliver) -> None:
+        """Open the store, and deliver its events to ``hub``, to ``commands`` and then to ``figures``.
 
         Raises:
             StartFailed: the store cannot be opened; the reason has been logged.
@@ -170,7 +170,7 @@ class LocalStore:
         """Return nothing: each event is delivered to this process."""
         return ()
 
-    def open(self, hub: Hub, figures: Figures) -> None:
+    def open(self, hub: Hub, figures: Figures, commands: Deliver) -> None:
         """Open the store; restore presence and revocations from it.
 
         Raises:
@@ -178,7 +178,9 @@ class LocalStore:
         """
         failures: list[Failure] = []
         # A file is opened within the call, before anything else runs, so the outcome is known when it returns.
-        Deferred.fromCoroutine(self.broker.start(_both(hub.deliver, figures.deliver))).addErrback(failures.append)
+        Deferred.fromCoroutine(self.broker.start(_each_of(hub.deliver, commands, figures.deliver))).addErrback(
+            failures.append
+        )
         if not failures:
             # The previous process has asked its clients to reconnect, the last of them after this time.
             self.presence.resume(longest_absence(self._limits.drain_timeout))
@@ -268,10 +270,10 @@ class RedisStore:
         """Return the tenants that have published."""
         return await self.broker.known_tenants()
 
-    def open(self, hub: Hub, figures: Figures) -> None:
+    def open(self, hub: Hub, figures: Figures, commands: Deliver) -> None:
         """Start to connect. While Redis cannot be reached, ``/readyz`` reports it and connecting is retried."""
         interrupted = _both_interrupted(hub.interrupted, figures.interrupted)
-        spawn(self.broker.start(_both(hub.deliver, figures.deliver), interrupted))
+        spawn(self.broker.start(_each_of(hub.deliver, commands, figures.deliver), interrupted))
         self._cluster.start()
         self.sources.start()
 
@@ -316,12 +318,13 @@ def _local_broker(reactor: Reactor, clock: ReactorClock, settings: Settings) -> 
     )
 
 
-def _both(first: Deliver, second: Deliver) -> Deliver:
-    """Return a ``Deliver`` that calls two."""
+def _each_of(first: Deliver, second: Deliver, third: Deliver) -> Deliver:
+    """Return a ``Deliver`` that calls three."""
 
     def deliver(publications: Sequence[Publication]) -> None:
         first(publications)
         second(publications)
+        third(publications)
 
     return deliver
 

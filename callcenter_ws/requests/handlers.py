@@ -49,6 +49,20 @@ class Handler(ABC):
     payload: ClassVar[type[msgspec.Struct]]
     refuses_misspellings: ClassVar[bool] = False
 
+    def decode(self, request: Request, decoder: msgspec.json.Decoder[Any]) -> Any:  # of the type in ``payload``
+        """Return the payload of a request, as ``handle`` is given it.
+
+        Args:
+            decoder: decodes what is declared.
+
+        Raises:
+            Refusal: ``invalid_message`` with the path of the invalid field.
+        """
+        payload = request.checked_payload(self.payload, decoder)
+        if self.refuses_misspellings:
+            request.check_names(self.payload)
+        return payload
+
     @abstractmethod
     async def handle(self, client: Client, payload: Any, request_id: RequestId) -> None:  # of the type in ``payload``
         """Carry out the request of ``client`` and answer it.
@@ -76,10 +90,7 @@ class Handlers:
             meant = did_you_mean(type_, self._by_type)
             raise Refusal(ErrorCode.UNKNOWN_TYPE, f"there is no message type {type_[:64]!r}{meant}")
         handler, decoder = found
-        payload = request.checked_payload(handler.payload, decoder)
-        if handler.refuses_misspellings:
-            request.check_names(handler.payload)
-        await handler.handle(client, payload, request_id)
+        await handler.handle(client, handler.decode(request, decoder), request_id)
 
 
 class Empty(msgspec.Struct):

@@ -19,6 +19,7 @@ from callcenter_ws.amp.authenticator import SHARED_SECRET
 from callcenter_ws.auth.jwkset import JwkSet
 from callcenter_ws.auth.keys import read_public_key
 from callcenter_ws.config.changes import EFFECTS, Effect, changes_in_place
+from callcenter_ws.config.command_settings import AllowedCommands, Disposition
 from callcenter_ws.config.load import load
 from callcenter_ws.config.settings import KEYS, PublicTenantSettings, Settings
 from callcenter_ws.config.tenant_settings import TenantSettings, TenantStatistics
@@ -158,6 +159,10 @@ def other_value(settings: Settings, key: str, folder: Path) -> Any:
         "control.socket": lambda: "other.sock",
         "log.level": lambda: "error",
         "audit.file": lambda: folder / "audit.jsonl",
+        "commands.allow": lambda: AllowedCommands(agent=("call.hangup",)),
+        "commands.destination_pattern": lambda: r"^[0-9]{3}$",
+        "commands.pause_reasons": lambda: ("lunch",),
+        "commands.dispositions": lambda: (Disposition(code="sold", label="Sold"),),
         "log.format": lambda: "json",
     }.get(key)
     if found is not None:
@@ -347,6 +352,12 @@ PROBES: Mapping[str, Callable[[Running], Any]] = {
     },
     "log.level": lambda gateway: gateway.lowest.predicate.logLevelForNamespace("callcenter_ws"),
     "log.connections": lambda gateway: gateway.parts.log.connections,
+    "commands.allow": lambda gateway: gateway.parts.core.commands.policy.allowed,
+    "commands.rate": lambda gateway: gateway.parts.core.command_budgets.rate.messages,
+    "commands.burst": lambda gateway: gateway.parts.core.command_budgets.rate.message_burst,
+    "commands.destination_pattern": lambda gateway: gateway.parts.core.commands.policy.destination,
+    "commands.pause_reasons": lambda gateway: gateway.parts.core.commands.policy.choices.pause_reasons,
+    "commands.dispositions": lambda gateway: gateway.parts.core.commands.policy.choices.dispositions,
     "audit.file": lambda gateway: (file := gateway.parts.audit._file) and file.path,
 }
 """For each key that a reload changes: what a running gateway uses of it."""
