@@ -168,6 +168,7 @@ FIXED_LIMITS: Sequence[tuple[str, str, str, str]] = (
         "queues of a tenant that have statistics",
         "new ones have none, and are counted",
     ),
+    ("statistics.sums", "MAX_DISPOSITIONS", "codes of dispositions in a sum of a queue", "the rest is ``other``"),
     ("statistics.state", "MAX_AGENTS", "agents of a tenant that have statistics", "the same"),
     ("statistics.state", "MAX_MEMBERS", "members of a queue that its statistics know", "the same"),
     (

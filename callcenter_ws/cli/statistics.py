@@ -148,6 +148,7 @@ def lines_of(answer: Answer) -> Iterator[str]:
     if answer["queues"]:
         rows = [row for queue in answer["queues"] for row in _queue_rows(queue, settings, show_offset)]
         yield from ("", *table([_QUEUE_HEAD, *rows]))
+        yield from _disposition_lines(answer["queues"], show_offset)
     if answer["agents"]:
         yield from (
             "",
@@ -192,6 +193,19 @@ def _queue_rows(queue: Answer, settings: Answer, show_offset: bool) -> Iterator[
             _number(row["average_handle_time"], " s"),
             "-" if now is None else f"{now['available_agents']} of {now['staffed_agents']}",
         )
+
+
+def _disposition_lines(queues: list[Answer], show_offset: bool) -> Iterator[str]:
+    """Yield the lines of the table of dispositions, none if there are none."""
+    rows = [
+        (queue["queue_name"], _start(row, show_offset), code, str(number))
+        for queue in queues
+        for row in queue["intervals"]
+        # A gateway of the release before has none.
+        for code, number in sorted(row.get("dispositions", {}).items(), key=lambda item: (-item[1], item[0]))
+    ]
+    if rows:
+        yield from ("", *table([("QUEUE", "START", "DISPOSITION", "CALLS"), *rows]))
 
 
 def _agent_rows(agent: Answer, show_offset: bool) -> Iterator[tuple[str, ...]]:

@@ -7,6 +7,6 @@ so that sums are exact in any order.
 * ``occurrence``: what the fold reads of a publication;
 * ``settings``: thresholds, method and zone of a tenant and of its queues;
 * ``sums``: buckets of a quarter of an hour; ``records``: calls, queues and agents;
-* ``stays``, ``legs``, ``agents``: what each event changes; ``expiry``: calls without events;
+* ``stays``, ``legs``, ``dispositions``, ``agents``: what each event changes; ``expiry``: calls without events;
 * ``service_level``, ``figures``, ``zones``, ``reading``: from sums to figures.
 """

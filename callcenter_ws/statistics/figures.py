@@ -63,6 +63,7 @@ def queue_figures(bucket: Bucket, settings: Settings) -> Figures:
         "agent_answer_rate": percent(values[ANSWERED], values[ANSWERED] + values[MISSED]),
         "transferred_out": values[TRANSFERRED_OUT],
         "lost_legs": values[LOST_LEGS],
+        "dispositions": bucket.dispositions or {},
     }
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import msgspec
 
 from callcenter_ws.events.publication import Publication
-from callcenter_ws.statistics import agents, legs, misses, stays
+from callcenter_ws.statistics import agents, dispositions, legs, misses, stays
 from callcenter_ws.statistics.expiry import end_call, expire, is_expired, lose_call
 from callcenter_ws.statistics.occurrence import (
     SETTINGS_CHANGED,
@@ -123,6 +123,7 @@ _CHANGES: dict[str, Callable[[State, Occurrence], None]] = {
     "call.unhold": _of_call(legs.hold),
     "call.transferred": _of_call(legs.transfer),
     "call.ended": _of_call(end_call),
+    "call.disposition": _of_call(dispositions.dispose),
     "agent.login": agents.log_in,
     "agent.state.changed": agents.change_state,
     "agent.logout": agents.log_out,

@@ -50,6 +50,8 @@ class Facts(msgspec.Struct, gc=False):
     service_level_target: float | None = None
     short_abandon_seconds: float | None = None
     service_level_method: str | None = None
+    # Senders may add a field of this name, of any type, to other events.
+    code: object = None
 
 
 class Occurrence(msgspec.Struct, gc=False):

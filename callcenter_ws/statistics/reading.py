@@ -200,7 +200,8 @@ class Reading:
 
     def queue_has_figures(self, name: str, start: int, end: int) -> bool:
         """Return whether anything happened in a queue from ``start`` to before ``end``."""
-        return any(self._queue_sums(name, start, end).values)
+        sums = self._queue_sums(name, start, end)
+        return any(sums.values) or sums.dispositions is not None
 
     # Agents.
 

@@ -6,7 +6,15 @@ from enum import IntEnum
 
 import msgspec
 
-from callcenter_ws.statistics.sums import AGENT_FIELDS, MINUTE_MS, QUEUE_FIELDS, Bucket, Series
+from callcenter_ws.statistics.sums import (
+    AGENT_FIELDS,
+    DAY_MS,
+    MINUTE_MS,
+    QUARTER_MS,
+    QUEUE_FIELDS,
+    Bucket,
+    Series,
+)
 
 NEVER = -1
 """An instant that has not come."""
@@ -89,6 +97,20 @@ class Heard(msgspec.Struct, array_like=True, gc=False):
     missed_in: str | None = None
 
 
+class Disposition(msgspec.Struct, array_like=True, gc=False):
+    """The disposition of one call in one queue.
+
+    Attributes:
+        heard: when the last event happened that named this queue, or none.
+        at: when the one that is counted happened; ``NEVER``: none is.
+        counted_as: its code in the sums, which may be ``other``.
+    """
+
+    heard: int = NEVER
+    at: int = NEVER
+    counted_as: str = ""
+
+
 class Call(msgspec.Struct, array_like=True):
     """What is known of a call.
 
@@ -103,6 +125,7 @@ class Call(msgspec.Struct, array_like=True):
         ended: when it ended; ``lost``: whether its end was made by reconciling.
         ahead: its events from clocks that are ahead, see ``repetitions``.
         old: whether it had no event for so long that its record is kept only to recognize repetitions.
+        dispositions: by queue; the empty name stands for events that name none.
     """
 
     call_id: str
@@ -119,6 +142,7 @@ class Call(msgspec.Struct, array_like=True):
     lost: bool = False
     ahead: list[str] = []
     old: bool = False
+    dispositions: dict[str, Disposition] = {}
 
 
 class Member(msgspec.Struct, array_like=True, gc=False):
@@ -223,3 +247,21 @@ class Queue:
         minute = self._minute_of(at, received)
         if minute is not None:
             minute.values[field] += number
+
+    def count_disposition(self, at: int, received: int, code: str) -> str:
+        """Count a disposition; return the code under which it is counted, which may be ``other``."""
+        counted_as = self.series.bucket(at).count_disposition(code)
+        minute = self._minute_of(at, received)
+        if minute is not None:
+            # A minute has no other codes than its quarter, so the bound holds for both.
+            minute.count_disposition(counted_as)
+        return counted_as
+
+    def take_back_disposition(self, at: int, counted_as: str) -> None:
+        """Count a disposition no more, unless its day was forgotten."""
+        if at // QUARTER_MS not in (self.series.quarters(at // DAY_MS) or {}):
+            return
+        self.series.bucket(at).take_back_disposition(counted_as)
+        minute = self.minutes.get(at // MINUTE_MS)
+        if minute is not None:
+            minute.take_back_disposition(counted_as)

@@ -268,10 +268,15 @@ _ZERO_MAPS = {
 
 
 def flattened(figures: Figures) -> Figures:
-    """Return figures without maps: ``flow_out_reasons.timeout`` in place of a map with ``timeout``."""
+    """Return figures without maps: ``flow_out_reasons.timeout`` in place of a map with ``timeout``.
+
+    Dispositions become a JSON text: which codes there are is not known before the last row.
+    """
     flat: Figures = {}
     for name, value in figures.items():
-        if isinstance(value, dict):
+        if name == "dispositions":
+            flat[name] = _encode(value).decode()
+        elif isinstance(value, dict):
             flat |= {f"{name}.{key}": 0 for key in _ZERO_MAPS.get(name, ())}
             flat |= {f"{name}.{key}": one for key, one in value.items()}
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -13,6 +14,11 @@ DAY_MS = QUARTER_MS * QUARTERS_OF_DAY
 
 MAX_THRESHOLDS = 4
 """Different thresholds that a bucket remembers; two are enough to say that it has more than one."""
+
+MAX_DISPOSITIONS = 50
+"""Codes of dispositions that a sum has besides ``other``, under which the rest is counted."""
+
+OTHER_DISPOSITION = "other"
 
 FLOW_OUT_REASONS = ("timeout", "empty", "key", "withdrawn", "transferred", "other")
 STATES = ("available", "busy", "away", "break", "ringing", "talking", "hold", "wrap_up")
@@ -53,16 +59,38 @@ class Bucket(msgspec.Struct, array_like=True, gc=False):
         values: one sum for each field.
         max_wait: the longest wait of a closed stay; -1: none was closed.
         thresholds: the pairs of T and S by which stays were judged.
+        dispositions: how many calls have each code; None: none has any.
     """
 
     values: list[int]
     max_wait: int = -1
     thresholds: tuple[tuple[int, int], ...] = ()
+    dispositions: dict[str, int] | None = None
 
     def note(self, pair: tuple[int, int]) -> None:
         """Remember the thresholds of a stay that was closed."""
         if pair not in self.thresholds and len(self.thresholds) < MAX_THRESHOLDS:
             self.thresholds = tuple(sorted((*self.thresholds, pair)))
+
+    def count_disposition(self, code: str) -> str:
+        """Count a disposition; return the code under which it is counted: ``other`` if there are too many."""
+        if self.dispositions is None:
+            self.dispositions = {}
+        counts = self.dispositions
+        if code not in counts and len(counts) - (OTHER_DISPOSITION in counts) >= MAX_DISPOSITIONS:
+            code = OTHER_DISPOSITION
+        counts[code] = counts.get(code, 0) + 1
+        return code
+
+    def take_back_disposition(self, counted_as: str) -> None:
+        """Count a disposition no more."""
+        counts = self.dispositions
+        if counts is None or counted_as not in counts:
+            return
+        counts[counted_as] -= 1
+        if counts[counted_as] == 0:
+            del counts[counted_as]
+            self.dispositions = counts or None
 
 
 def total(buckets: Sequence[Bucket], width: int) -> Bucket:
@@ -73,7 +101,22 @@ def total(buckets: Sequence[Bucket], width: int) -> Bucket:
     result = Bucket(values, max([bucket.max_wait for bucket in buckets]))
     for pair in sorted({pair for bucket in buckets for pair in bucket.thresholds}):
         result.note(pair)
+    result.dispositions = _dispositions([bucket.dispositions for bucket in buckets if bucket.dispositions])
     return result
+
+
+def _dispositions(maps: Sequence[dict[str, int]]) -> dict[str, int] | None:
+    """Return the sum of counts by code; of too many codes, the rarest become ``other``."""
+    if not maps:
+        return None
+    counts: Counter[str] = Counter()
+    for one in maps:
+        counts.update(one)
+    rest = counts.pop(OTHER_DISPOSITION, 0)
+    found = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    rest += sum(number for _, number in found[MAX_DISPOSITIONS:])
+    kept = dict(sorted(found[:MAX_DISPOSITIONS]))
+    return {**kept, OTHER_DISPOSITION: rest} if rest else kept
 
 
 def sums_between(days: Callable[[int], Quarters], width: int, start: int, end: int) -> Bucket:

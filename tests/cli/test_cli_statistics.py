@@ -116,6 +116,24 @@ def test_what_is_true_now_is_in_the_last_row_only() -> None:
     assert [line.split()[3] for line in lines if line.startswith("ada ")] == ["-", "available"]
 
 
+def test_dispositions_have_a_table_if_there_are_any() -> None:
+    state = State()
+    codes = [("c2", "no_answer"), ("c3", "no_answer"), ("c4", "sale\x1b")]
+    for number, (call, code) in enumerate(codes):
+        payload = {"unique_id": call, "queue_name": "sales", "code": code}
+        at = START + 4000 * number
+        apply(state, make_occurrence("call.disposition", payload, timestamp=at, received=at, seq=number + 1))
+    period = period_of(zone_of("UTC"), START, start=None, end=None, interval=None)
+    report = report_of_state(state, START + 20_000, period, tenant_id="acme", epoch="e")
+    answer = json.loads(b"".join(json_pieces(report)))
+    lines = list(lines_of(answer))
+    first = next(number for number, line in enumerate(lines) if "DISPOSITION" in line)
+    assert [line.split()[2:] for line in lines[first + 1 : first + 3]] == [["no_answer", "2"], ["sale\ufffd", "1"]]
+    assert "\x1b" not in "".join(lines)
+    del answer["queues"][0]["intervals"][0]["dispositions"]
+    assert not any("DISPOSITION" in line for line in lines_of(answer)), "of a gateway of the release before"
+
+
 def test_json_has_the_bytes_of_the_gateway(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(url, "--json") == 0
     text = capsys.readouterr().out

@@ -13,6 +13,7 @@ QUEUES = ("sales", "support", "night", 300)
 AGENTS = ("a1", "a2", "a3", "a4", 5, "a6")
 STATES = ("available", "busy", "away", "break", "offline", "ringing", "talking", "hold", "wrap_up")
 LEFT = ("abandoned", "timeout", "empty", "key", "withdrawn", "transferred", "other", "unknown", None)
+CODES = ("sale", "callback", "complaint", "other", "a" * 64)
 LATE = (0.5, 7, 65, 1_000, 5_000, 40_000, 100_000, 300_000, -1, -700)
 """Seconds by which some events are late; -1 and -700: their clock runs ahead."""
 
@@ -131,6 +132,9 @@ class FigureEvents:
             yield self._event(tenant, "call.answered", **call, agent_id=self._rng.choice(AGENTS))
         if self._rng.random() < 0.9:
             yield self._event(tenant, "call.ended", **call, duration=30, ended_by=self._ended_by())
+        for _ in range(self._rng.choice((0, 0, 1, 2))):
+            of_call = {"call_id": call["unique_id"], "agent_id": agent, "code": self._rng.choice(CODES)}
+            yield self._event(tenant, "call.disposition", **of_call, queue_name=self._rng.choice((None, queue)))
 
 
 ORDERLY_REASONS = ("answered", *(reason for reason in LEFT if reason is not None))

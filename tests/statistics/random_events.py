@@ -19,6 +19,8 @@ QUEUES = ("q", "r")
 AGENTS = ("u1", "u2", "u3")
 REASONS = (None, "answered", "abandoned", "timeout", "empty", "key", "withdrawn", "transferred", "other", "unknown")
 
+CODES = ("sale", "callback", "other")
+
 _call = st.sampled_from(("c1", "c2", "c3"))
 _queue = st.sampled_from(QUEUES)
 _agent = st.sampled_from(AGENTS)
@@ -40,6 +42,9 @@ _PAYLOADS = {
     "call.unhold": _payload(unique_id=_call, held_by=_agent | st.none()),
     "call.transferred": _payload(unique_id=_call, from_agent_id=_agent | st.none()),
     "call.ended": _payload(unique_id=_call, ended_by=st.sampled_from((None, "agent", "unknown"))),
+    "call.disposition": _payload(
+        unique_id=_call, agent_id=_agent | st.none(), queue_name=_queue | st.none(), code=st.sampled_from(CODES)
+    ),
     "agent.login": _payload(user_id=_agent, queues=st.none() | st.lists(_queue)),
     "agent.state.changed": _payload(user_id=_agent, state=st.sampled_from((*STATES, "offline"))),
     "agent.logout": _payload(user_id=_agent),
@@ -121,7 +126,9 @@ def figures(state: State, now: int) -> dict[str, Any]:
             found[f"{name} {start}"] = reading.agent_between(name, start, start + DAY_MS)
     for name, series in _series(state):
         for quarters in series.days.values():
-            sums = {quarter: bucket for quarter, bucket in quarters.items() if any(bucket.values)}
+            sums = {
+                quarter: bucket for quarter, bucket in quarters.items() if any(bucket.values) or bucket.dispositions
+            }
             found[name] = {**found.get(name, {}), **sums}
     return found
 

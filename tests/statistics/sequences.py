@@ -113,12 +113,12 @@ def differences(check: Json, reading: Reading) -> list[str]:
         f"{place}: {name}: {_look_up(found, name)!r} in place of {wanted!r}"
         for place, found, expected in _expectations(check, reading)
         for name, wanted in expected.items()
-        if not _is_equal(_look_up(found, name), wanted)
+        if not _is_equal(_look_up(found, name), wanted, whole=name == "dispositions")
     ]
 
 
-def _is_equal(found: object, wanted: object) -> bool:
-    if isinstance(wanted, dict) and isinstance(found, dict):
+def _is_equal(found: object, wanted: object, *, whole: bool) -> bool:
+    if isinstance(wanted, dict) and isinstance(found, dict) and not whole:
         return all(found.get(name) == value for name, value in wanted.items())
     return found == wanted
 
