@@ -56,6 +56,7 @@ class ErrorCode(StrEnum):
     SOURCE_DOWN = "source_down"
     UNSUPPORTED = "unsupported"
     NOT_ALLOWED = "not_allowed"
+    EXPIRED = "expired"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +132,7 @@ ERRORS: dict[ErrorCode, ErrorEntry] = {
         ErrorEntry(ErrorCode.NO_SOURCE, 501, b"INVALID_EVENT", "no source of the tenant carries out this command"),
         ErrorEntry(ErrorCode.SOURCE_DOWN, 503, b"UNAVAILABLE", "the source that would carry it out is disconnected"),
         ErrorEntry(ErrorCode.UNSUPPORTED, 501, b"INVALID_EVENT", "the source cannot do this"),
+        ErrorEntry(ErrorCode.EXPIRED, 410, b"INVALID_EVENT", "it came after its expires_at, and nothing was done"),
         ErrorEntry(ErrorCode.NOT_ALLOWED, 403, b"FORBIDDEN", "not allowed for this user, call or queue"),
     )
 }

@@ -16,6 +16,12 @@ WEBSOCKET_CODES = {
     "invalid_json", "invalid_message", "unknown_type", "unknown_event", "forbidden", "unauthorized", "rate_limited",
     "too_large", "unavailable", "unknown_session", "unknown_alert",
 }  # fmt: skip
+OF_COMMANDS = {
+    ErrorCode.COMMANDS_OFF, ErrorCode.UNKNOWN_COMMAND, ErrorCode.CONFLICT, ErrorCode.NO_SOURCE, ErrorCode.SOURCE_DOWN,
+    ErrorCode.UNSUPPORTED, ErrorCode.NOT_ALLOWED, ErrorCode.EXPIRED,
+}  # fmt: skip
+"""Answers to one request, over WebSocket too; they never end a connection."""
+
 HTTP_ONLY = {
     ErrorCode.NOT_FOUND, ErrorCode.METHOD_NOT_ALLOWED, ErrorCode.UPGRADE_REQUIRED, ErrorCode.HEADERS_TOO_LARGE,
     ErrorCode.STATISTICS_OFF, ErrorCode.SIGNED_OUT, ErrorCode.WRONG_PASSWORD, ErrorCode.NEEDS_HTTPS,
@@ -52,7 +58,7 @@ def test_an_error_can_be_reported_in_every_protocol(code: ErrorCode) -> None:
     assert entry.text
     assert entry.text[0].islower()
     assert not entry.text.endswith(".")
-    if code not in HTTP_ONLY | AMP_ONLY:
+    if code not in HTTP_ONLY | AMP_ONLY | OF_COMMANDS:
         assert Refusal(code).ws_code in WEBSOCKET_CODES
 
 
@@ -120,7 +126,9 @@ class TestRefusal:
     def test_the_close_code_of_a_refusal_sent_over_websocket(self, code: ErrorCode, close: CloseCode) -> None:
         assert Refusal(code).close_code is close
 
-    @pytest.mark.parametrize("code", [code for code, entry in ERRORS.items() if entry.http_status >= 500])
+    @pytest.mark.parametrize(
+        "code", [code for code, entry in ERRORS.items() if entry.http_status >= 500 and code not in OF_COMMANDS]
+    )
     def test_clients_reconnect_after_temporary_errors(self, code: ErrorCode) -> None:
         """The token verifier raises ``unavailable`` until the keys have been fetched for the first time."""
         assert Refusal(code).close_code.reconnect

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -20,7 +21,7 @@ from callcenter_ws.runtime.suggestions import did_you_mean
 MAX_FIELDS = 32
 """Fields of a request; no command has so many."""
 
-_HEAD = ("name", "command_id")
+_HEAD = ("name", "command_id", "expires_at")
 
 _encode = msgspec.json.Encoder(order=None).encode
 
@@ -31,12 +32,14 @@ class CommandRequest:
 
     Attributes:
         fields: the declared payload; ``payload``: the same as JSON text, equal for equal payloads.
+        expires_at: until when it may be accepted (Unix seconds); None: always. A repetition is answered later, too.
     """
 
     type: CommandType
     command_id: str
     fields: CommandPayload
     payload: bytes
+    expires_at: float | None = None
 
     def text(self, field: str) -> str | None:
         """Return the value of a text field; None if it is absent, or not one of this command."""
@@ -55,7 +58,7 @@ def decode_request(
     """Return what a client asks for, checked by its declaration and by the settings.
 
     Args:
-        fields: ``name``, the fields of that command, and perhaps ``command_id``.
+        fields: ``name``, the fields of that command, and perhaps ``command_id`` and ``expires_at``.
         new_id: makes an identifier for a command without one.
 
     Raises:
@@ -74,7 +77,7 @@ def decode_request(
     declared = {key: value for key, value in fields.items() if key not in _HEAD}
     decoded = _decode(declared, type_)
     _check_choices(decoded, type_, policy, tenant_id)
-    return CommandRequest(type_, command_id, decoded, _encode(decoded))
+    return CommandRequest(type_, command_id, decoded, _encode(decoded), _instant(fields.get("expires_at")))
 
 
 def stored_request(record: CommandRecord) -> tuple[Principal, CommandType, CommandPayload]:
@@ -103,6 +106,19 @@ def _command_id(value: object, new_id: Callable[[], str]) -> str:
     if problem:
         raise Refusal(ErrorCode.INVALID_MESSAGE, f"payload.command_id: {problem}")
     return str(value)
+
+
+def _instant(value: object) -> float | None:
+    """Return the Unix seconds of an RFC 3339 text with an offset from UTC; None for None."""
+    if value is None:
+        return None
+    try:
+        instant = msgspec.convert(value, datetime)
+    except msgspec.ValidationError:
+        instant = None
+    if instant is None or instant.tzinfo is None:
+        raise Refusal(ErrorCode.INVALID_MESSAGE, "payload.expires_at: expected an RFC 3339 text with an offset")
+    return instant.timestamp()
 
 
 def _decode(fields: Mapping[str, object], type_: CommandType) -> CommandPayload:

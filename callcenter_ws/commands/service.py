@@ -155,7 +155,7 @@ class CommandService:
 
         Args:
             asker: of one tenant.
-            fields: ``name``, the fields of that command, and perhaps ``command_id``.
+            fields: ``name``, the fields of that command, and perhaps ``command_id`` and ``expires_at``.
 
         Raises:
             Refusal: nothing is stored.
@@ -189,6 +189,8 @@ class CommandService:
         known = await self._store.command(key)
         if known is not None:
             return _repeated(known, request)
+        if request.expires_at is not None and request.expires_at < self._clock.time():
+            raise Refusal(ErrorCode.EXPIRED)
         subject = await self._subjects.find(asker, request.type, request.fields, self.policy)
         check_rights(asker, request.type, request.fields, subject, self.policy)
         record = self._record(asker, request, key, subject, await self._route(asker, request, subject))

@@ -88,6 +88,25 @@ def test_a_repeated_command_gets_the_stored_answer(world: CommandWorld) -> None:
     assert (other.status, other.error) == (409, "conflict")
 
 
+def test_a_command_that_comes_after_its_time_is_not_accepted_but_its_repetition_is_answered(
+    world: CommandWorld,
+) -> None:
+    until = {**PAUSE, "expires_at": "2027-01-15T09:00:10+01:00"}
+    assert world.issue({**until, "command_id": "c"}).status == 202
+    world.clock.advance(11)
+    late = world.issue({**until, "command_id": "d"})
+    assert (late.status, late.error) == (410, "expired")
+    assert world.issue({**until, "command_id": "c"}).json["command_id"] == "c"
+    assert world.ask("GET", "/ws/commands/d", SERVICE).status == 404
+
+
+@pytest.mark.parametrize("instant", [1, "now", "2027-01-15T08:00:00", "9999-99-99T00:00:00Z", True, []])
+def test_an_instant_that_cannot_be_read_is_refused(world: CommandWorld, instant: object) -> None:
+    refused = world.issue({**PAUSE, "expires_at": instant})
+    assert (refused.status, refused.error) == (400, "invalid_message")
+    assert "expires_at" in refused.json["error"]["message"]
+
+
 def test_waiting_ends_with_the_outcome(world: CommandWorld) -> None:
     world.service.start()
     _, transport = world.begin({**PAUSE, "command_id": "c"})
