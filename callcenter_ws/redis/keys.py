@@ -18,6 +18,7 @@ class Keys:
     Attributes:
         tenants: set of all tenants.
         figure_tenants: set of the tenants that have rows of statistics.
+        command_tenants: sorted set of the tenants that may have open commands, by their latest deadline.
         leases: sorted set of nodes by the expiry of their leases.
         reaper: the node that evicts dead nodes (stored as ``caretaker``).
         evictions: hash of the nodes that are being evicted (stored as ``burials``).
@@ -32,6 +33,7 @@ class Keys:
         self._channels = f"{prefix}:{database}" if database else prefix
         self.tenants = f"{prefix}:tenants"
         self.figure_tenants = f"{prefix}:figuretenants"
+        self.command_tenants = f"{prefix}:commandtenants"
         # Keys about nodes share a hash tag, too.
         self.leases = f"{prefix}:{{nodes}}:leases"
         self.reaper = f"{prefix}:{{nodes}}:caretaker"
@@ -44,6 +46,7 @@ class Keys:
         self.control_channel = f"{self._channels}:{{nodes}}:orders"
         self.reports_channel = f"{self._channels}:{{nodes}}:reports"
         self.user_limit_channel = f"{self._channels}:{{nodes}}:user-limit"
+        self.commands_channel = f"{self._channels}:{{nodes}}:commands"
         self.tenants_channel = f"{self._channels}:{{nodes}}:tenants"
 
     def account(self, name: str) -> str:

@@ -40,7 +40,7 @@ _STREAM = ("keys", "epoch", "mailbox_losses", "stream")
 _PRESENCE = (*_STREAM, "presence", "presence_event")
 
 # A tenant's stream, state and mailboxes.
-PUBLISH = _script("publish", *_STREAM, "source_marks")
+PUBLISH = _script("publish", *_STREAM, "source_marks", "commands")
 RECONCILE = _script("reconcile", *_STREAM, "source_marks")
 STREAM_POSITION = _script("stream_position", "keys", "epoch")
 STREAM_READ = _script("stream_read")
@@ -80,6 +80,14 @@ SOURCE_RENEW = _script("source_renew", "source_keys")
 SOURCE_END = _script("source_end", "source_keys")
 SOURCE_FORGET = _script("source_forget", "source_keys")
 
+# Commands.
+COMMAND_ACCEPT = _script("command_accept", "keys", "commands")
+COMMAND_DISPATCH = _script("command_dispatch", "keys", "commands")
+COMMAND_READ = _script("command_read", "keys", "commands")
+COMMAND_WAITING = _script("command_waiting", "keys")
+COMMAND_OVERDUE = _script("command_overdue", "keys", "commands")
+COMMAND_TENANT_REMOVE = _script("command_tenant_remove")
+
 # Users of the pages, their sessions, and screens that wait.
 ACCOUNT_SAVE_USER = _script("account_save_user", "account_keys")
 ACCOUNT_REMOVE_USER = _script("account_remove_user", "account_keys")
@@ -94,6 +102,7 @@ ALL = (
     *(FIGURES_LEASE, FIGURES_STORE, FIGURES_STAGE, FIGURES_MOVE, FIGURES_LIVE, FIGURES_PAGE, FIGURES_END),
     *(PRESENCE_UPDATE, PRESENCE_REMOVE_NODE, OFFLINE_DUE, OFFLINE_ANNOUNCE, USER_LOCATIONS),
     *(SOURCE_CLAIM, SOURCE_RELEASE, SOURCE_HELLO, SOURCE_RENEW, SOURCE_END, SOURCE_FORGET),
+    *(COMMAND_ACCEPT, COMMAND_DISPATCH, COMMAND_READ, COMMAND_WAITING, COMMAND_OVERDUE, COMMAND_TENANT_REMOVE),
     *(ACCOUNT_SAVE_USER, ACCOUNT_REMOVE_USER, ACCOUNT_SAVE_SESSION, ACCOUNT_END_SESSIONS),
     *(ACCOUNT_SAVE_PAIRING, ACCOUNT_APPROVE, ACCOUNT_CLAIM),
     *(LEASE, NODE_DEAD, CONTROL_ADD, REVOCATIONS_RESTORE, REVOCATIONS_EXPIRE),

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import pytest_twisted
 from broker_contract import BrokerContract, CountersContract, DurableContract, MailContract, SourceContract
 from chat_contract import ChatContract, DurableChatContract
+from command_store_contract import CommandContract, DurableCommandContract
 from reconciliation_contract import DurableReconciliationContract, ReconciliationContract
 from redis_bench import RedisBench
 from redis_server import RedisServer
@@ -33,5 +34,7 @@ class TestRedisBroker(
     DurableChatContract,
     ReconciliationContract,
     DurableReconciliationContract,
+    CommandContract,
+    DurableCommandContract,
 ):
     """Passes the contract."""

@@ -11,8 +11,8 @@ from twisted.internet.defer import Deferred, succeed
 
 from callcenter_ws.broker.chat_messages import DEFAULT_MESSAGES
 from callcenter_ws.broker.counters import StoreCounters
-from callcenter_ws.broker.memory_commands import MemoryCommands
 from callcenter_ws.broker.redis.accounts import RedisAccounts
+from callcenter_ws.broker.redis.commands import RedisCommands
 from callcenter_ws.broker.redis.figures import RedisFigures
 from callcenter_ws.broker.redis.follower import Follower
 from callcenter_ws.broker.redis.followers import Followers
@@ -121,7 +121,7 @@ class RedisBroker:
             lease=figure_lease,
         )
         self.accounts = RedisAccounts(self.redis, self.keys)
-        self.commands = MemoryCommands()
+        self.commands = RedisCommands(self.redis, self.keys, self.tenant_store, self.subscribe)
         self.tenants = TenantRegistry(self.redis, self.keys)
         self._followers = Followers(
             clock,

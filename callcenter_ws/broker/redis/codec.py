@@ -7,12 +7,14 @@ front.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import msgspec
 
 from callcenter_ws.broker.mailboxes import mail_expires_at
+from callcenter_ws.broker.redis.command_codec import closing_facts
 from callcenter_ws.events.catalogue import EntityKey, Slot
-from callcenter_ws.events.event import Event, Origin, restore_event
+from callcenter_ws.events.event import Event, Origin, StoreCondition, restore_event
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.events.reconciliation import Reconciliation
 from callcenter_ws.events.source_rules import Announcement, SourceRule
@@ -20,6 +22,11 @@ from callcenter_ws.runtime.json import encode_json
 
 EncodedEvent = tuple[str, str, bytes, bytes]
 """The arguments of ``publish.lua`` for one event: id, Unix time, the rest of its line, and what else it needs."""
+
+
+Predecessor = Literal["appended", "batch", "missing"]
+"""Where the event before another in the same call of ``publish`` is: appended by an earlier call of the script, in the
+same call of the script, or not appended."""
 
 
 class StoredEvent(msgspec.Struct, array_like=True, frozen=True):
@@ -48,12 +55,16 @@ class StoredEvent(msgspec.Struct, array_like=True, frozen=True):
 _decode = msgspec.json.Decoder(list[StoredEvent]).decode
 
 
-def encode_event(event: Event, clock_offset: float, chat_messages: int) -> EncodedEvent:
+def encode_event(
+    event: Event, clock_offset: float, chat_messages: int, *, clock_error_ms: int = 0, follows: Predecessor = "missing"
+) -> EncodedEvent:
     """Return the arguments of ``publish.lua`` for an event.
 
     Args:
         chat_messages: messages of each open chat in the state.
         clock_offset: Unix time minus the monotonic clock, in which ``received_at`` of an event is.
+        clock_error_ms: milliseconds by which Redis's clock is ahead.
+        follows: where the event before it in the same call of ``publish`` is.
     """
     received_at = event.received_at + clock_offset
     event.received_ms = round(received_at * 1_000)
@@ -72,7 +83,7 @@ def encode_event(event: Event, clock_offset: float, chat_messages: int) -> Encod
         rest = b"%b,%b]" % (head[1:-1], event.payload)
     else:
         rest = b"%b,%b,%b]" % (head[1:-1], event.payload, encode_json(event.source))
-    return event.event_id, repr(received_at), rest, _facts(event, received_at, chat_messages)
+    return event.event_id, repr(received_at), rest, _facts(event, received_at, chat_messages, clock_error_ms, follows)
 
 
 def id_kind(event: Event) -> str:
@@ -82,7 +93,7 @@ def id_kind(event: Event) -> str:
     return "c" if event.origin is Origin.CLIENT else "p"
 
 
-def _facts(event: Event, received_at: float, chat_messages: int) -> bytes:
+def _facts(event: Event, received_at: float, chat_messages: int, clock_error_ms: int, follows: Predecessor) -> bytes:
     """Return what the script needs to know beyond the line; empty for most events."""
     facts: dict[str, object] = {}
     if event.call_id is not None and event.user_id is None:
@@ -96,10 +107,9 @@ def _facts(event: Event, received_at: float, chat_messages: int) -> bytes:
     if event.is_mail:
         facts["ends"] = mail_expires_at(event, received_at)
     if event.source_rule is not None:
-        facts["source"] = _rule(event, event.source_rule)
-        if event.is_void:
-            facts["void"] = True
-    facts |= _condition(event)
+        facts |= _source_facts(event, event.source_rule)
+    if event.condition is not None:
+        facts |= _condition(event, event.condition, clock_error_ms, follows)
     if not facts:
         return b""
     if event.user_id is not None:
@@ -107,14 +117,24 @@ def _facts(event: Event, received_at: float, chat_messages: int) -> bytes:
     return encode_json(facts)
 
 
-def _condition(event: Event) -> dict[str, object]:
-    """Return what the script checks of an event of the process that folds the tenant."""
-    if event.condition is None:
-        return {}
-    # A fence as text: numbers of Lua lose digits when they become text.
-    fence = None if event.condition.fence is None else str(event.condition.fence)
-    condition = {"fence": fence, "entity_seq": event.condition.entity_seq}
-    return {"condition": {name: value for name, value in condition.items() if value is not None}}
+def _source_facts(event: Event, rule: SourceRule) -> dict[str, object]:
+    facts: dict[str, object] = {"source": _rule(event, rule)}
+    return {**facts, "void": True} if event.is_void else facts
+
+
+def _condition(event: Event, condition: StoreCondition, clock_error_ms: int, follows: Predecessor) -> dict[str, object]:
+    """Return what the script checks of an event that the gateway makes."""
+    checks: dict[str, object] = {}
+    if condition.fence is not None:
+        # As text: numbers of Lua lose digits when they become text.
+        checks["fence"] = str(condition.fence)
+    if condition.entity_seq is not None:
+        checks["entity_seq"] = condition.entity_seq
+    if condition.follows and follows != "appended":
+        checks["follows"] = follows
+    if condition.closes is not None:
+        checks["closes"] = closing_facts(event.tenant_id, condition.closes, clock_error_ms)
+    return {"condition": checks}
 
 
 def encode_part(event: Event, rule: Reconciliation, clock_offset: float) -> bytes:

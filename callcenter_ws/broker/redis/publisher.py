@@ -15,8 +15,9 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from callcenter_ws.broker.chats import not_assigned, not_open
+from callcenter_ws.broker.command_table import not_open as command_not_open
 from callcenter_ws.broker.counters import StoreCounters
-from callcenter_ws.broker.redis.codec import apply_call, encode_event, encode_part, id_kind
+from callcenter_ws.broker.redis.codec import Predecessor, apply_call, encode_event, encode_part, id_kind
 from callcenter_ws.broker.redis.tenant_registry import TenantRegistry
 from callcenter_ws.broker.redis.tenant_store import NO_EVENT, KnownEvent, TenantStore
 from callcenter_ws.broker.source_marks import changed, out_of_order, superseded
@@ -53,6 +54,7 @@ _REFUSALS: dict[str, Callable[[], Refusal]] = {
     ErrorCode.FORBIDDEN: not_assigned,
     ErrorCode.STALE_GENERATION: superseded,
     ErrorCode.UNKNOWN_ALERT: alert_changed,
+    ErrorCode.UNKNOWN_COMMAND: command_not_open,
 }
 """The refusals of single events, by the code that ``publish.lua`` returns."""
 
@@ -193,9 +195,22 @@ class Publisher:
         last_event = self.last_event(tenant_id)
         offset = tenant_store.clock_offset
         arguments: list[Argument] = [*tenant_store.history_arguments(last_event), *self._limits]
-        arguments.append("".join([id_kind(event) for _, _, event in batch]))
         for _, _, event in batch:
-            arguments += encode_event(event, offset, tenant_store.chat_messages)
+            if event.condition is not None and event.condition.closes is not None:
+                # A command is closed once: that finds repetitions, for longer than their ids are remembered.
+                event.has_new_id = True
+        arguments.append("".join([id_kind(event) for _, _, event in batch]))
+        clock_error_ms = tenant_store.clock_error_ms
+        before: Entry | None = None
+        for entry in batch:
+            arguments += encode_event(
+                entry[2],
+                offset,
+                tenant_store.chat_messages,
+                clock_error_ms=clock_error_ms,
+                follows=_predecessor(before, entry),
+            )
+            before = entry
         epoch, seqs, calls, refused, displaced = _decode_reply(await self._run(tenant_store, PUBLISH, arguments))
         self._counters.mail_displaced += displaced
         await self._check_epoch(tenant_id, last_event, epoch)
@@ -263,3 +278,14 @@ class Publisher:
         self._last_published.move_to_end(tenant_id)
         if len(self._last_published) > MAX_LAST_EVENTS:
             self._last_published.popitem(last=False)
+
+
+def _predecessor(before: Entry | None, entry: Entry) -> Predecessor:
+    """Return where the event before another in the same call of ``publish`` is; ``before`` precedes it in the batch."""
+    submission, index, event = entry
+    if event.condition is None or not event.condition.follows or index == 0:
+        return "missing"
+    if before is not None and before[0] is submission and before[1] == index - 1:
+        return "batch"
+    outcome = submission.outcomes[index - 1]
+    return "appended" if isinstance(outcome, PublishResult) and not outcome.duplicate else "missing"

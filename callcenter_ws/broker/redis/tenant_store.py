@@ -122,6 +122,11 @@ class TenantStore:
         return self.now - self.clock.monotonic()
 
     @property
+    def clock_error_ms(self) -> int:
+        """Milliseconds by which Redis's clock is ahead."""
+        return round(self._redis.clock_error * 1_000)
+
+    @property
     def now(self) -> float:
         """Unix time by Redis's clock, so that times to live do not depend on the clocks of nodes."""
         return self.clock.time() + self._redis.clock_error

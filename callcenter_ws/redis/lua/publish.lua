@@ -8,8 +8,8 @@
 
 local FIRST = 12
 
--- Why the condition of an event of the process that folds the tenant refuses it.
-local function condition_refusal(fact)
+-- Why the condition of an event refuses it.
+local function condition_refusal(fact, is_appended)
   local fence = fact.condition.fence
   if fence then
     local lease = redis.call('HMGET', key('figurelease'), 'holder', 'fence', 'until')
@@ -26,7 +26,10 @@ local function condition_refusal(fact)
       return 'unknown_alert'
     end
   end
-  return nil
+  if fact.condition.follows == 'missing' or (fact.condition.follows and not is_appended) then
+    return 'unknown_command'
+  end
+  return fact.condition.closes and closing_refusal(fact.condition.closes)
 end
 
 -- Everything that may fail comes before the first event: Redis does not roll scripts back.
@@ -46,12 +49,15 @@ local known = find_ids(ids, kinds, received_at)
 local seqs, calls, lines, new_ids, refused = {}, {}, {}, {p = {}, c = {}}, {}
 local log_bytes = first_log_bytes()
 local first = head + 1
+-- Whether the event before the present one is appended now.
+local is_appended = false
 for index, id in ipairs(ids) do
   local at = ARGV[FIRST + 4 * index - 3]
   local kind, fact = string.sub(kinds, index, index), facts[index]
   local before = known[kind .. id]
   local verdict = fact and fact.source and judge(fact.source) or 'new'
-  local refusal = fact and fact.condition and condition_refusal(fact)
+  local refusal = fact and fact.condition and condition_refusal(fact, is_appended)
+  is_appended = false
   if verdict == 'early' then
     table.insert(seqs, 'null')
   elseif verdict == 'stale' then
@@ -77,6 +83,10 @@ for index, id in ipairs(ids) do
     line, call, log_bytes = append(head, id, at, ARGV[FIRST + 4 * index - 2], facts[index], log_bytes)
     table.insert(lines, line)
     table.insert(seqs, head)
+    is_appended = true
+    if fact and fact.condition and fact.condition.closes then
+      close_command(fact.condition.closes)
+    end
     local fresh = new_ids[kind]
     if fresh then
       known[kind .. id] = {head, tonumber(at)}

@@ -1,0 +1,155 @@
+"""RedisCommands: commands in Redis, for all processes that share it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from heapq import merge
+from itertools import islice
+
+import msgspec
+from twisted.internet.defer import Deferred, gatherResults
+
+from callcenter_ws.broker import command_table
+from callcenter_ws.broker.redis.command_codec import decode_command, encode_key, encode_record
+from callcenter_ws.broker.redis.tenant_store import TenantStore
+from callcenter_ws.errors import Refusal
+from callcenter_ws.events.commands import LIFETIME_SECONDS, CommandKey, CommandRecord, CommandState
+from callcenter_ws.redis.client import RedisClient
+from callcenter_ws.redis.connection import Argument, Reply
+from callcenter_ws.redis.keys import Keys
+from callcenter_ws.redis.scripts import (
+    COMMAND_ACCEPT,
+    COMMAND_DISPATCH,
+    COMMAND_OVERDUE,
+    COMMAND_READ,
+    COMMAND_TENANT_REMOVE,
+    COMMAND_WAITING,
+    Script,
+)
+from callcenter_ws.runtime.json import encode_json
+
+TENANTS_PER_CALL = 100
+"""Tenants for which Redis is asked at once."""
+
+_decode_source = msgspec.json.Decoder(tuple[str, str, str]).decode
+
+
+class RedisCommands:
+    """Implements ``CommandStore`` in Redis.
+
+    Args:
+        tenant_store: returns a tenant's store.
+        subscribe: has a function called with each message of a channel.
+    """
+
+    def __init__(
+        self,
+        redis: RedisClient,
+        keys: Keys,
+        tenant_store: Callable[[str], TenantStore],
+        subscribe: Callable[[str, Callable[[bytes], None]], None],
+    ) -> None:
+        self._redis = redis
+        self._keys = keys
+        self._tenant_store = tenant_store
+        self._subscribe = subscribe
+        self._listeners: list[Callable[[str, str, str], None]] = []
+
+    async def accept(self, record: CommandRecord) -> CommandRecord | None:
+        """Add a command; see ``interfaces.CommandStore``, as for all methods."""
+        store, tenant_id, shift = self._tenant_store(record.key.tenant_id), record.key.tenant_id, self._clock_error_ms
+        # Before the command: the sweep of every node must find it.
+        await self._redis.send("ZADD", self._keys.command_tenants, "GT", record.deadline_ms + shift, tenant_id)
+        arguments: list[Argument] = [
+            encode_key(record.key),
+            encode_record(record, shift),
+            record.accepted_ms + shift - LIFETIME_SECONDS * 1_000,
+            command_table.MAX_OPEN,
+            command_table.MAX_COMMANDS,
+        ]
+        outcome, *known = await store.run(COMMAND_ACCEPT, *arguments)
+        if outcome < 0:
+            raise command_table.too_many_open()
+        if known:
+            return decode_command(known[0], known[1], shift)
+        self._redis.accepts_writes()
+        with suppress(Refusal):
+            # What is not announced is found by ``waiting``.
+            source = encode_json((tenant_id, record.source_scope, record.source))
+            await self._redis.send("SPUBLISH", self._keys.commands_channel, source)
+        return None
+
+    async def dispatch(self, key: CommandKey, now_ms: int) -> CommandRecord | None:
+        """Record that a command is about to be sent to its source."""
+        shift = self._clock_error_ms
+        record = await self._tenant_store(key.tenant_id).run(COMMAND_DISPATCH, encode_key(key), now_ms + shift)
+        return None if record is None else decode_command(record, CommandState.DISPATCHED.encode(), shift)
+
+    async def command(self, key: CommandKey) -> CommandRecord | None:
+        """Return a command."""
+        record, state = await self._tenant_store(key.tenant_id).run(COMMAND_READ, encode_key(key))
+        return None if record is None or state is None else decode_command(record, state, self._clock_error_ms)
+
+    async def waiting(self, source_scope: str, source: str, tenants: Sequence[str]) -> Sequence[CommandRecord]:
+        """Return the commands of a source that are ``accepted``."""
+        active = await self._active()
+        wanted = [tenant_id for tenant_id in dict.fromkeys(tenants) if tenant_id in active]
+        most, shift = command_table.MAX_WAITING, self._clock_error_ms
+        replies = await self._run_each(wanted, COMMAND_WAITING, source_scope, source, most)
+        state = CommandState.ACCEPTED.encode()
+        found = [[decode_command(record, state, shift) for record in reply if record is not None] for reply in replies]
+        return list(islice(merge(*found, key=lambda record: record.accepted_ms), most))
+
+    async def overdue(self, before_ms: int, limit: int) -> Sequence[CommandRecord]:
+        """Return open commands whose deadline has passed; remove tenants without any from those that are asked."""
+        shift = self._clock_error_ms
+        active = await self._active()
+        found: list[CommandRecord] = []
+        tenants = list(active)
+        for start in range(0, len(tenants), TENANTS_PER_CALL):
+            part = tenants[start : start + TENANTS_PER_CALL]
+            replies = await self._run_each(part, COMMAND_OVERDUE, before_ms + shift, limit)
+            for tenant_id, reply in zip(part, replies, strict=True):
+                found += [decode_command(*pair, shift) for pair in zip(reply[::2], reply[1::2], strict=True)]
+                if not reply and active[tenant_id] < before_ms + shift:
+                    # The deadlines of all that it has ever accepted have passed, and none of them is open.
+                    await self._redis.run(
+                        COMMAND_TENANT_REMOVE, [self._keys.command_tenants], tenant_id, repr(active[tenant_id])
+                    )
+            if len(found) >= limit:
+                break
+        return found[:limit]
+
+    def listen(self, accepted: Callable[[str, str, str], None]) -> None:
+        """Call ``accepted`` after each acceptance at any node."""
+        if not self._listeners:
+            self._subscribe(self._keys.commands_channel, self._announced)
+        self._listeners.append(accepted)
+
+    def _announced(self, data: bytes) -> None:
+        try:
+            source = _decode_source(data)
+        except msgspec.DecodeError:
+            # The subscription was made, or it is not an announcement of a gateway.
+            return
+        for accepted in self._listeners:
+            accepted(*source)
+
+    async def _active(self) -> dict[str, float]:
+        """Return the tenants that may have open commands, and the latest deadline of each."""
+        reply = await self._redis.send("ZRANGE", self._keys.command_tenants, 0, -1, "WITHSCORES")
+        return {name.decode(): float(score) for name, score in zip(reply[::2], reply[1::2], strict=True)}
+
+    async def _run_each(self, tenants: Sequence[str], script: Script, *arguments: Argument) -> Sequence[Reply]:
+        """Run a script for each tenant, for many at once."""
+        replies: list[Reply] = []
+        for start in range(0, len(tenants), TENANTS_PER_CALL):
+            part = tenants[start : start + TENANTS_PER_CALL]
+            calls: list[Deferred[Reply]] = [self._tenant_store(name).run(script, *arguments) for name in part]
+            replies += await gatherResults(calls, consumeErrors=True)
+        return replies
+
+    @property
+    def _clock_error_ms(self) -> int:
+        return round(self._redis.clock_error * 1_000)

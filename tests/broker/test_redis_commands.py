@@ -1,0 +1,191 @@
+"""Commands in Redis: at several nodes, and what Redis may do."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_twisted
+from broker_contract import A, B
+from command_store_contract import closed, closing_event, command, following_event, ids, key_of, now_of
+from redis_bench import RedisBench
+from redis_nodes import Node, Nodes, until
+from redis_server import RedisServer
+from twisted.internet.defer import Deferred, gatherResults
+
+from callcenter_ws.broker.redis.commands import RedisCommands
+from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.events.commands import CommandState
+from callcenter_ws.redis.scripts import COMMAND_TENANT_REMOVE
+from callcenter_ws.testing import FakeClock
+
+_prefixes = (f"commands-{number}" for number in itertools.count())
+
+
+@pytest_twisted.async_yield_fixture
+async def bench(own_server: RedisServer) -> AsyncIterator[RedisBench]:
+    bench = RedisBench(own_server.url, next(_prefixes))
+    await bench.open()
+    yield bench
+    await bench.close()
+
+
+async def active(bench: RedisBench) -> set[str]:
+    """Return the tenants that a sweep asks for."""
+    commands = bench.broker.commands
+    assert isinstance(commands, RedisCommands)
+    return set(await commands._active())
+
+
+class TestNodes:
+    """Several nodes at once."""
+
+    @pytest_twisted.ensureDeferred
+    async def test_one_node_accepts_dispatches_and_closes(self, nodes: Nodes) -> None:
+        several = [await nodes.open() for _ in range(3)]
+        numbers = range(20)
+        accepted = [
+            Deferred.fromCoroutine(node.store.commands.accept(command(node, key_of(number), source=node.name)))
+            for number in numbers
+            for node in several
+        ]
+        known = await gatherResults(accepted)
+        assert sum(one is None for one in known) == len(numbers)
+        for number in numbers:
+            found = {await node.store.commands.command(key_of(number)) for node in several}
+            assert len(found) == 1 and {*known[3 * number : 3 * number + 3]} <= {None, *found}
+        dispatched = [
+            Deferred.fromCoroutine(node.store.commands.dispatch(key_of(number), now_of(node)))
+            for number in numbers
+            for node in several
+        ]
+        assert sum(one is not None for one in await gatherResults(dispatched)) == len(numbers)
+        closings = [
+            node.broker.publish([closing_event(node, key_of(number), event_id=f"of {number}"), following_event(node)])
+            for number in numbers
+            for node in several
+        ]
+        outcomes = [[isinstance(one, Refusal) for one in pair] for pair in await gatherResults(closings)]
+        assert sorted(outcomes) == [[False, False]] * len(numbers) + [[True, True]] * 2 * len(numbers)
+        for node in several:
+            await until(lambda node=node: len(node.delivered) == 2 * len(numbers))
+
+    @pytest_twisted.ensureDeferred
+    async def test_all_nodes_hear_of_accepted_commands(self, nodes: Nodes) -> None:
+        several = [await nodes.open() for _ in range(2)]
+        heard: list[tuple[str, ...]] = []
+        for node in several:
+            for _ in range(2):
+                node.store.commands.listen(lambda *source, node=node: heard.append((node.name, *source)))
+            await until(lambda node=node: not node.store.redis.problem)
+        for number in itertools.count():
+            # A subscription takes a moment, and what is missed is found by ``waiting``.
+            await several[0].store.commands.accept(command(several[0], key_of(number, "7", B)))
+            if {name for name, *_ in heard} == {node.name for node in several}:
+                break
+            await until(lambda: True)
+        assert {tuple(source) for _, *source in heard} == {(B, "*", "pbx1")}
+        several[1].store.commands._announced(b"no announcement")  # type: ignore[attr-defined]
+
+    @pytest_twisted.ensureDeferred
+    async def test_a_deadline_is_the_same_instant_at_a_node_whose_clock_is_wrong(self, nodes: Nodes) -> None:
+        right, wrong = await skewed(nodes, 0), await skewed(nodes, 400)
+        error = round(wrong.store.redis.clock_error * 1_000) - round(right.store.redis.clock_error * 1_000)
+        assert abs(error) == pytest.approx(400_000, abs=5_000)
+        record = command(right)
+        await right.store.commands.accept(record)
+        found = await wrong.store.commands.command(key_of())
+        assert found is not None
+        assert (found.accepted_ms, found.deadline_ms) == (record.accepted_ms - error, record.deadline_ms - error)
+        assert await wrong.store.commands.overdue(found.deadline_ms, 10) == []
+        assert await wrong.store.commands.overdue(found.deadline_ms + 1, 10) == [found]
+        assert await wrong.store.commands.dispatch(key_of(), found.deadline_ms) is None
+        assert await wrong.store.commands.dispatch(key_of(), found.deadline_ms - 1) is not None
+        event = closing_event(wrong)
+        assert await closed(wrong, event) == ["new"]
+        closed_at, here = await wrong.store.commands.command(key_of()), await right.store.commands.command(key_of())
+        assert closed_at is not None and here is not None and event.condition is not None
+        assert event.condition.closes is not None
+        assert closed_at.closed_ms == event.condition.closes.closed_ms == here.closed_ms - error
+
+
+async def skewed(nodes: Nodes, seconds: float) -> Node:
+    """Return a node on a machine whose clock is off by so many seconds."""
+    node = nodes.make()
+    node.clock = FakeClock()
+    node.clock.advance(100_000 + seconds)
+    store = node.start()
+    store.redis._clock.time = lambda: time.time() + seconds  # type: ignore[method-assign]
+    await until(lambda: store.not_ready() is None)
+    return node
+
+
+@pytest.mark.logs_errors
+@pytest_twisted.ensureDeferred
+async def test_a_full_redis_accepts_dispatches_and_closes_nothing(bench: RedisBench, own_server: RedisServer) -> None:
+    commands = bench.broker.commands
+    await commands.accept(command(bench))
+    await closed(bench, closing_event(bench))
+    await commands.accept(command(bench, key_of(2)))
+    before = [await commands.command(key_of(number)) for number in (1, 2)]
+    own_server.ask("CONFIG", "SET", "maxmemory", "1")
+    for call in (commands.accept(command(bench, key_of(3))), commands.dispatch(key_of(2), now_of(bench))):
+        with pytest.raises(Refusal) as refused:
+            await call
+        assert refused.value.code is ErrorCode.UNAVAILABLE
+    events = [closing_event(bench, key_of(2), source="pbx1", number=4), following_event(bench)]
+    assert await closed(bench, *events) == ["unavailable"] * 2
+    assert [await commands.command(key_of(number)) for number in (1, 2, 3)] == [*before, None]
+    own_server.ask("CONFIG", "SET", "maxmemory", "0")
+    assert await commands.accept(command(bench, key_of(3))) is None
+    assert await commands.dispatch(key_of(2), now_of(bench)) is not None
+    assert await closed(bench, *events) == ["new"] * 2
+
+
+@pytest_twisted.ensureDeferred
+async def test_only_tenants_with_open_commands_are_asked(bench: RedisBench) -> None:
+    commands = bench.broker.commands
+    assert await active(bench) == set()
+    await commands.accept(command(bench))
+    await commands.accept(command(bench, key_of(1, "7", B), seconds=60))
+    deadline = now_of(bench) + 5_000
+    assert ids(await commands.overdue(deadline + 1, 10)) == ["1"]
+    await closed(bench, closing_event(bench))
+    assert await commands.overdue(deadline, 10) == []
+    assert await active(bench) == {A, B}
+    assert await commands.overdue(deadline + 1, 10) == []
+    assert await active(bench) == {B}
+    await commands.accept(command(bench, key_of(2)))
+    assert await active(bench) == {A, B}
+    assert [one.state for one in await commands.waiting("*", "pbx1", [A, A, "other"])] == [CommandState.ACCEPTED]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_tenant_that_accepts_a_command_meanwhile_stays(bench: RedisBench) -> None:
+    await bench.broker.commands.accept(command(bench))
+    key = bench.store.keys.command_tenants
+    await bench.store.redis.run(COMMAND_TENANT_REMOVE, [key], A, "1.0")
+    assert await active(bench) == {A}
+    await bench.store.redis.run(COMMAND_TENANT_REMOVE, [key], "other", "1.0")
+    await bench.store.redis.run(COMMAND_TENANT_REMOVE, [key], A, (await bench.store.redis.send("ZSCORE", key, A)))
+    assert await active(bench) == set()
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_keys_expire(bench: RedisBench, own_server: RedisServer) -> None:
+    commands = bench.broker.commands
+    for number in (1, 2):
+        await commands.accept(command(bench, key_of(number)))
+    await closed(bench, closing_event(bench))
+    keys = {key for key in own_server.all_keys() if f"{{{A}}}:command" in key}
+    assert {key.rpartition(":command")[2].partition(":")[0] for key in keys} == {
+        "s",
+        "states",
+        "sdue",
+        "sclosed",
+        "sof",
+    }
+    for key in keys:
+        assert 86_400 < own_server.ask("TTL", key) <= 2 * 86_400
