@@ -15,7 +15,7 @@ from callcenter_ws.auth.page_tokens import PAGE_KID, PageTokens, page_keys
 from callcenter_ws.auth.tokens import TokenVerifier
 from callcenter_ws.auth.visitors import SESSION_KID, GatewayTokens, VisitorSessions
 from callcenter_ws.cli.arguments import TOKEN_VARIABLE, Commands, add_command, add_settings, add_timeout, add_token
-from callcenter_ws.cli.http_get import get
+from callcenter_ws.cli.http_request import get
 from callcenter_ws.cli.printable import printable
 from callcenter_ws.cli.spans import instant, span
 from callcenter_ws.cli.target import CommandFailed, given_token, settings_of

@@ -7,11 +7,15 @@ import argparse
 from callcenter_ws.cli.arguments import Commands, add_command
 from callcenter_ws.cli.described import all_actions
 from callcenter_ws.events.catalogue import CATALOGUE
+from callcenter_ws.events.commands import COMMANDS
 
 SHELLS = ("bash", "zsh", "fish")
 
 _FILES = frozenset({"FILE", "PATH", "COPY"})
 """The metavars of arguments that name files."""
+
+FIELDS = sorted({f"{field}=" for command in COMMANDS.values() for field in command.payload.__struct_fields__})
+"""What is offered for a field of a command of agents."""
 
 
 def add(commands: Commands) -> None:
@@ -31,5 +35,7 @@ def print_script(arguments: argparse.Namespace) -> int:
             action.complete = shtab.FILE  # type: ignore[attr-defined]  # read by shtab
         elif action.metavar == "TYPE" or action.dest == "events":
             action.choices = list(CATALOGUE)
+        elif action.metavar == "FIELD=VALUE":
+            action.choices = FIELDS
     print(shtab.complete(arguments.parser, arguments.shell))
     return 0

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from callcenter_ws.cli import (
     check_config,
     check_token,
+    command,
     completion,
     control,
     emit,
@@ -48,6 +49,7 @@ COMMANDS = (
     statistics,
     store,
     export,
+    command,
     control,
     bridge,
     completion,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from callcenter_ws.cli.arguments import Commands, add_command, add_settings, add_timeout, add_token, instant, positive
-from callcenter_ws.cli.http_get import get_json, get_text, resource_url
+from callcenter_ws.cli.http_request import get_json, get_text, resource_url
 from callcenter_ws.cli.printable import printable
 from callcenter_ws.cli.statistics_from import report_from
 from callcenter_ws.cli.table import table

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from callcenter_ws.cli.arguments import Commands, add_command, add_settings, add_timeout, add_token
-from callcenter_ws.cli.http_get import get_json, resource_url
+from callcenter_ws.cli.http_request import get_json, resource_url
 from callcenter_ws.cli.printable import printable
 from callcenter_ws.cli.spans import span
 from callcenter_ws.cli.target import CommandFailed, demo_hint, given_token, target_of

@@ -156,6 +156,11 @@ def test_roles_and_event_types_are_completed(complete: Complete) -> None:
     assert complete("callcenter-ws tail --events agent.l") == {"agent.login", "agent.logout"}
 
 
+def test_commands_of_agents_and_their_fields_are_completed(complete: Complete) -> None:
+    assert complete("callcenter-ws command call.h") == {"call.hold", "call.hangup"}
+    assert {name.rstrip("=") for name in complete("callcenter-ws command call.hangup call_")} == {"call_id"}
+
+
 def test_files_are_completed(complete: Complete, tmp_path: Path) -> None:
     (tmp_path / "gateway.toml").touch()
     offered = complete(f"callcenter-ws check-config --config {tmp_path}/gatew")

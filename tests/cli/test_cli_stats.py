@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-import ssl
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import jwt
 import pytest
 from cli_secret import SECRET
+from http_gateway import FakeGateway
 from processes import free_port, run
 from tls_material import make_certificate
 
-from callcenter_ws.cli.http_get import resource_url
+from callcenter_ws.cli.http_request import resource_url
 from callcenter_ws.cli.main import main
 from callcenter_ws.cli.stats import _lines
 from callcenter_ws.cli.target import CommandFailed
@@ -122,55 +120,6 @@ def test_the_url_of_the_statistics(address: str, url: str) -> None:
 def test_a_text_that_is_no_url() -> None:
     with pytest.raises(CommandFailed, match="is not a URL"):
         resource_url("http://[::1?token=geheim", "stats", [])
-
-
-class FakeGateway(ThreadingHTTPServer):
-    """Answers every request in the same way."""
-
-    daemon_threads = True
-
-    def __init__(self, status: int = 200, body: bytes = b"{}", certificate: Path | None = None) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.status, self.body = status, body
-        self.requests: list[tuple[str, str]] = []
-        self.hold = threading.Event()
-        self.hold.set()
-        if certificate is not None:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(certificate)
-            self.socket = context.wrap_socket(self.socket, server_side=True)
-        self.scheme = "http" if certificate is None else "https"
-        self.thread = threading.Thread(target=self.serve_forever, daemon=True)
-        self.thread.start()
-
-    def handle_error(self, *connection: object) -> None:
-        """Log nothing: some clients end their connections early."""
-
-    @property
-    def url(self) -> str:
-        return f"{self.scheme}://127.0.0.1:{self.server_port}"
-
-    def stop(self) -> None:
-        self.hold.set()
-        self.shutdown()
-        self.thread.join()
-        self.server_close()
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: FakeGateway
-
-    def do_GET(self) -> None:
-        self.server.requests.append((self.path, self.headers["Authorization"]))
-        self.send_response(self.server.status)
-        self.send_header("Content-Length", str(len(self.server.body)))
-        self.end_headers()
-        self.wfile.flush()
-        self.server.hold.wait(60)
-        self.wfile.write(self.server.body)
-
-    def log_message(self, *message: object) -> None:
-        pass
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Gets one document over HTTP."""
+"""Makes one request over HTTP."""
 
 from __future__ import annotations
 
@@ -64,6 +64,13 @@ def get_text(url: str, token: str, content_type: str, timeout: float) -> str:
     return body.decode(errors="replace")
 
 
+def post_json(url: str, token: str, document: JsonObject, timeout: float) -> JsonObject:
+    """Send a JSON object, and return the one that a gateway answers with status 200 or 202; as ``get_json``."""
+    headers = {**_authorization(token), "Content-Type": "application/json"}
+    status, body = _exchange("POST", url, headers, timeout, json.dumps(document).encode())
+    return _decoded(url.partition("?")[0], status, body)
+
+
 def _authorization(token: str) -> Mapping[str, str]:
     if not (token.isascii() and token.isprintable()):
         # The error of http.client would contain it.
@@ -72,7 +79,7 @@ def _authorization(token: str) -> Mapping[str, str]:
 
 
 def get(url: str, headers: Mapping[str, str], timeout: float) -> tuple[int, bytes]:
-    """Return the status and the body of a response; redirects are not followed.
+    """Return the status and the body of the response to a GET; redirects are not followed.
 
     Args:
         url: ``http://`` or ``https://``; the certificate must be valid for its host.
@@ -81,11 +88,19 @@ def get(url: str, headers: Mapping[str, str], timeout: float) -> tuple[int, byte
     Raises:
         CommandFailed: there is no complete response.
     """
+    return _exchange("GET", url, headers, timeout)
+
+
+def _exchange(
+    method: str, url: str, headers: Mapping[str, str], timeout: float, body: bytes | None = None
+) -> tuple[int, bytes]:
     address = url.partition("?")[0]
     try:
         connection, target = _connection(url, timeout)
         try:
-            return _response(connection, target, headers, time.monotonic() + timeout)
+            headers = {**headers, "User-Agent": f"callcenter-ws/{__version__}"}
+            connection.request(method, target, body, headers)
+            return _response(connection, time.monotonic() + timeout)
         finally:
             connection.close()
     except TimeoutError:
@@ -106,10 +121,7 @@ def _connection(url: str, timeout: float) -> tuple[HTTPConnection, str]:
     return HTTPSConnection(parts.hostname, parts.port, timeout=timeout, context=context), target
 
 
-def _response(
-    connection: HTTPConnection, target: str, headers: Mapping[str, str], deadline: float
-) -> tuple[int, bytes]:
-    connection.request("GET", target, headers={**headers, "User-Agent": f"callcenter-ws/{__version__}"})
+def _response(connection: HTTPConnection, deadline: float) -> tuple[int, bytes]:
     connected = connection.sock
     _limit(connected, deadline)
     response = connection.getresponse()
@@ -136,7 +148,7 @@ def _decoded(address: str, status: int, body: bytes) -> JsonObject:
         answer: Any = json.loads(body)  # Any: it may be any JSON
     except (ValueError, RecursionError):
         answer = None
-    if status == 200 and isinstance(answer, dict):
+    if status in (200, 202) and isinstance(answer, dict):
         return answer
     error = answer.get("error") if isinstance(answer, dict) else None
     if isinstance(error, dict) and "code" in error:
