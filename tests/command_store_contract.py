@@ -92,9 +92,9 @@ def closing_event(
     return event
 
 
-def following_event(bench: Bench, tenant_id: str = A) -> Event:
+def following_event(bench: Bench, **fields: Any) -> Event:
     """Return an event that is refused unless the event before it is appended."""
-    event = bench.event("alert", tenant_id=tenant_id)
+    event = bench.event("alert", **fields)
     event.condition = StoreCondition(follows=True)
     return event
 
@@ -248,6 +248,13 @@ class CommandContract:
         right = closing_event(bench, source="pbx1", state=CommandState.ACCEPTED, event_id="right")
         assert await closed(bench, right) == ["new"]
         assert (await bench.broker.position(B)).seq == 0
+
+    @pytest_twisted.ensureDeferred
+    async def test_ids_that_were_used_before_leave_no_command_open(self, bench: Bench, commands: CommandStore) -> None:
+        await commands.accept(command(bench))
+        await bench.publish(bench.event(event_id="a"), bench.event(event_id="b"))
+        pairs = [(closing_event(bench, event_id="a"), following_event(bench, event_id="b")) for _ in range(2)]
+        assert await closed(bench, *pairs[0], *pairs[1]) == ["new", "new", "unknown_command", "unknown_command"]
 
     @pytest_twisted.ensureDeferred
     async def test_an_event_follows_one_that_is_appended_now(self, bench: Bench, commands: CommandStore) -> None:

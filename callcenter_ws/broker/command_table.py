@@ -250,6 +250,17 @@ def closed_record(record: CommandRecord, closing: CommandClosing) -> CommandReco
     )
 
 
+def ignore_id(event: Event) -> None:
+    """Have the id of an event that closes a command, or follows such an event, count as new.
+
+    A command is closed once. That finds repetitions for longer than ids are remembered; and no other event can have
+    taken the id, which would leave the command open.
+    """
+    condition = event.condition
+    if condition is not None and (condition.closes is not None or condition.follows):
+        event.has_new_id = True
+
+
 def too_many_open() -> Refusal:
     """Return the refusal of a command when too many of its tenant have no outcome."""
     text = f"the limit of {MAX_OPEN} commands without an outcome is reached"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from callcenter_ws.broker.chat_messages import DEFAULT_MESSAGES
+from callcenter_ws.broker.command_table import ignore_id
 from callcenter_ws.broker.counters import StoreCounters
 from callcenter_ws.broker.history import History
 from callcenter_ws.broker.mailboxes import Mailboxes
@@ -167,9 +168,7 @@ class MemoryBroker:
             follows: whether the event before it in the same call was appended.
         """
         condition = event.condition
-        if condition is not None and condition.closes is not None:
-            # A command is closed once: that finds repetitions, for longer than their ids are remembered.
-            event.has_new_id = True
+        ignore_id(event)
         tenant = self._tenants.get(event.tenant_id) or self._new_tenant(event.tenant_id)
         stream = tenant.stream
         of_source = None if event.source_rule is None else self._judge(event, stream)

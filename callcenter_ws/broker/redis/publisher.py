@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from callcenter_ws.broker.chats import not_assigned, not_open
+from callcenter_ws.broker.command_table import ignore_id
 from callcenter_ws.broker.command_table import not_open as command_not_open
 from callcenter_ws.broker.counters import StoreCounters
 from callcenter_ws.broker.redis.codec import Predecessor, apply_call, encode_event, encode_part, id_kind
@@ -196,9 +197,7 @@ class Publisher:
         offset = tenant_store.clock_offset
         arguments: list[Argument] = [*tenant_store.history_arguments(last_event), *self._limits]
         for _, _, event in batch:
-            if event.condition is not None and event.condition.closes is not None:
-                # A command is closed once: that finds repetitions, for longer than their ids are remembered.
-                event.has_new_id = True
+            ignore_id(event)
         arguments.append("".join([id_kind(event) for _, _, event in batch]))
         clock_error_ms = tenant_store.clock_error_ms
         before: Entry | None = None

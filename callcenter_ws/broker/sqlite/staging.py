@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from callcenter_ws.broker.command_table import ignore_id
 from callcenter_ws.broker.mailboxes import mail_expires_at
 from callcenter_ws.broker.source_marks import Verdict, out_of_order, superseded
 from callcenter_ws.broker.sqlite.codec import changed_row, row_of
@@ -62,9 +63,7 @@ class Staging:
         stream = part.stream
         for entry in entries:
             event = entry[2]
-            if event.condition is not None and event.condition.closes is not None:
-                # A command is closed once: that finds repetitions, for longer than their ids are remembered.
-                event.has_new_id = True
+            ignore_id(event)
             if event.source_rule is not None:
                 if isinstance(event.source_rule, Reconciliation):
                     self._stage_part(part, entry, event.source_rule, transaction, offset)
