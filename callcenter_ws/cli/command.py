@@ -28,7 +28,7 @@ def add(commands: Commands) -> None:
     command.add_argument(
         "fields", metavar="FIELD=VALUE", nargs="*", help="a field of the command, as call_id=1763840400.17"
     )
-    command.add_argument("--tenant", metavar="ID", help="tenant of the command (default: that of --token)")
+    command.add_argument("--tenant", metavar="ID", help="tenant of the command (default: that of the token)")
     command.add_argument("--wait", action="store_true", help="wait for the outcome; exit with status 1 if it failed")
     command.add_argument(
         "--id",
@@ -51,7 +51,8 @@ def send_command(arguments: argparse.Namespace) -> int:
     if address is None:
         raise CommandFailed("no URL known: give --url https://gw.example.com, with the name in the certificate")
     token = given_token(arguments) or _token(arguments, target)
-    url = resource_url(address, "commands", [("wait", "1")] if arguments.wait else [])
+    fields = [("tenant_id", arguments.tenant)] if arguments.tenant else []
+    url = resource_url(address, "commands", [*fields, ("wait", "1")] if arguments.wait else fields)
     timeout = arguments.timeout + (declared.deadline + GRACE_SECONDS if arguments.wait else 0)
     try:
         answer = post_json(url, token, document, timeout)

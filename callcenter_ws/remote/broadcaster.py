@@ -170,7 +170,7 @@ class EventBroadcaster(Service, EventMethods[Deferred[PublishResult]]):
         tenants: Sequence[str] | None = None,
         capabilities: Sequence[str] = (),
         version: str | None = None,
-        max_commands: int = 64,
+        max_commands: int = 256,
         state_changed: StateChanged | None = None,
     ) -> None:
         if max_commands < 1:

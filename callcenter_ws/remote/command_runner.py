@@ -63,7 +63,7 @@ class Command:
     Attributes:
         tenant_id: the tenant of the person or service that asks.
         name: as ``call.hangup``.
-        payload: the fields of the command; ``docs/commands.rst`` lists them.
+        payload: the fields of the command; ``docs/agent-commands.rst`` lists them.
         user_id, role: of the person or service that asks. The gateway has checked its rights.
         extension: of the asker's token; None if it has none.
         command_id: unique among the commands of the user.

@@ -42,7 +42,7 @@ def test_a_command_is_sent_with_a_token_of_the_tenant(
     assert (status, json.loads(out), err) == (0, ACCEPTED, "")
     ((path, header),) = fake.requests
     claims = jwt.decode(header.removeprefix("Bearer "), SECRET, ["HS256"])
-    assert (path, claims["role"], claims["tenant_id"]) == ("/ws/commands", "service", "acme")
+    assert (path, claims["role"], claims["tenant_id"]) == ("/ws/commands?tenant_id=acme", "service", "acme")
     (body,) = map(json.loads, fake.bodies)
     assert body == {"name": "queue.member.add", "command_id": "c1", "queue_name": "a=b", "penalty": 5}
 
