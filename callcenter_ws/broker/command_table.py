@@ -28,8 +28,8 @@ MAX_COMMANDS = 50_000
 MAX_WAITING = 1_000
 """Commands that ``waiting`` returns at once."""
 
-MAX_FORGOTTEN = 5_000
-"""Commands that are forgotten at once because of their age: the next call goes on."""
+MAX_FORGOTTEN = 1_000
+"""Commands that are forgotten at once because of their age, in some milliseconds: the next call goes on."""
 
 RETRY_AFTER_SECONDS = 1
 """The ``retry_after`` of that refusal."""
@@ -111,14 +111,16 @@ class CommandTable:
 
     def accept(self, record: CommandRecord) -> CommandRecord | None:
         """Add a command; return the one with its key, if it is remembered."""
-        key = record.key
-        self.forget_before(record.accepted_ms - LIFETIME_SECONDS * 1_000, [key.tenant_id])
+        key, forgotten = record.key, record.accepted_ms - LIFETIME_SECONDS * 1_000
+        self.forget_before(forgotten, [key.tenant_id])
         known = self.get(key)
-        if known is not None:
+        if known is not None and (known.state.is_open or known.accepted_ms > forgotten):
             return known
         tenant = self._tenants.get(key.tenant_id) or _Tenant()
         if len(tenant.open) >= MAX_OPEN or len(tenant.open) >= MAX_COMMANDS:
             raise too_many_open()
+        if known is not None:
+            self.put(key, None)
         while len(tenant) >= MAX_COMMANDS:
             self._forget_oldest(key.tenant_id, tenant)
         self.put(key, record)
@@ -194,7 +196,10 @@ class CommandTable:
                 forgotten += 1
 
     def _forget_oldest(self, tenant_id: str, tenant: _Tenant) -> None:
-        self.put(CommandKey(tenant_id, *next(iter(tenant.closed))), None)
+        (user_id, command_id), _ = tenant.closed.popitem(last=False)
+        self.changed[CommandKey(tenant_id, user_id, command_id)] = None
+        if not tenant:
+            del self._tenants[tenant_id]
 
     # The records and their indexes
 
