@@ -144,6 +144,26 @@ async def test_a_full_redis_accepts_dispatches_and_closes_nothing(bench: RedisBe
     assert await closed(bench, *events) == ["new"] * 2
 
 
+@pytest.mark.logs_errors
+@pytest_twisted.ensureDeferred
+async def test_a_redis_that_ends_between_two_calls_is_unavailable(
+    bench: RedisBench, own_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands = bench.broker.commands
+    await commands.accept(command(bench))
+    tenants = await commands._active()  # type: ignore[attr-defined]
+
+    async def known() -> dict[str, float]:
+        return tenants
+
+    monkeypatch.setattr(commands, "_active", known)
+    own_server.kill()
+    for call in (commands.waiting("*", "pbx1", [A]), commands.overdue(now_of(bench), 10)):
+        with pytest.raises(Refusal) as refused:
+            await call
+        assert refused.value.code is ErrorCode.UNAVAILABLE
+
+
 @pytest_twisted.ensureDeferred
 async def test_only_tenants_with_open_commands_are_asked(bench: RedisBench) -> None:
     commands = bench.broker.commands

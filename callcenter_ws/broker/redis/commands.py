@@ -8,7 +8,7 @@ from heapq import merge
 from itertools import islice
 
 import msgspec
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, FirstError, gatherResults
 
 from callcenter_ws.broker import command_table
 from callcenter_ws.broker.redis.command_codec import decode_command, encode_key, encode_record
@@ -142,12 +142,19 @@ class RedisCommands:
         return {name.decode(): float(score) for name, score in zip(reply[::2], reply[1::2], strict=True)}
 
     async def _run_each(self, tenants: Sequence[str], script: Script, *arguments: Argument) -> Sequence[Reply]:
-        """Run a script for each tenant, for many at once."""
+        """Run a script for each tenant, for many at once.
+
+        Raises:
+            Refusal: one of the calls failed.
+        """
         replies: list[Reply] = []
         for start in range(0, len(tenants), TENANTS_PER_CALL):
             part = tenants[start : start + TENANTS_PER_CALL]
             calls: list[Deferred[Reply]] = [self._tenant_store(name).run(script, *arguments) for name in part]
-            replies += await gatherResults(calls, consumeErrors=True)
+            try:
+                replies += await gatherResults(calls, consumeErrors=True)
+            except FirstError as error:
+                error.subFailure.raiseException()
         return replies
 
     @property
