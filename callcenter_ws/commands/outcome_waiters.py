@@ -1,8 +1,10 @@
-"""OutcomeWaiters: requests that wait until a command has its outcome."""
+"""OutcomeWaiters: requests that wait until a command has its outcome, or must not be answered as if it had none."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 from twisted.internet.defer import Deferred
 
@@ -22,6 +24,13 @@ POLL_SECONDS = 0.5
 _CLOSES = frozenset({"command.done", "command.failed"})
 
 
+@dataclass(slots=True)
+class OutcomeWatch:
+    """Whether the outcome of a command was delivered at this node during a request."""
+
+    is_delivered: bool = False
+
+
 class OutcomeWaiters:
     """Waits for outcomes: a delivered event wakes a waiter up, and the store has the outcome."""
 
@@ -30,19 +39,35 @@ class OutcomeWaiters:
         self._clock = clock
         self._waiting: dict[CommandKey, list[Deferred[None]]] = {}
         self._count = 0
+        self._watched: dict[CommandKey, list[OutcomeWatch]] = {}
 
     def delivered(self, publications: Sequence[Publication]) -> None:
         """Wake up those who wait for what was published. Implements ``interfaces.Deliver``."""
-        if not self._waiting:
+        if not self._waiting and not self._watched:
             return
         for publication in publications:
             event = publication.event
             if event.type.name in _CLOSES and event.user_id is not None:
                 command_id = str(decode_trusted_json(event.payload)["command_id"])
                 key = CommandKey(event.tenant_id, event.user_id, command_id)
+                for watch in self._watched.get(key, ()):
+                    watch.is_delivered = True
                 for waiter in self._waiting.pop(key, []):
                     # Not within the delivery: those who wait go on with work of their own.
                     self._clock.call_later(0, _wake, waiter)
+
+    @contextmanager
+    def watch(self, key: CommandKey) -> Iterator[OutcomeWatch]:
+        """Note whether the outcome of a command is delivered meanwhile."""
+        watch = OutcomeWatch()
+        self._watched.setdefault(key, []).append(watch)
+        try:
+            yield watch
+        finally:
+            watches = self._watched[key]
+            watches.remove(watch)
+            if not watches:
+                del self._watched[key]
 
     async def wait(self, key: CommandKey, seconds: float) -> CommandRecord:
         """Return a command when it is closed, or as it is after so many seconds.

@@ -165,12 +165,18 @@ class CommandService:
         wait = self._charge(asker)
         if wait > 0:
             raise Refusal(ErrorCode.RATE_LIMITED, "too many commands", retry_after=wait)
-        try:
-            accepted = await self._accept(asker, request)
-        except Refusal as refusal:
-            self._count_refused(refusal.code)
-            self._audit.command_refused(asker, request.type.name, request.command_id, refusal.code)
-            raise
+        key = CommandKey(asker.tenant_id, asker.user_id, request.command_id)
+        with self._waiters.watch(key) as watch:
+            try:
+                accepted = await self._accept(asker, key, request)
+            except Refusal as refusal:
+                self._count_refused(refusal.code)
+                self._audit.command_refused(asker, request.type.name, request.command_id, refusal.code)
+                raise
+            if watch.is_delivered and accepted.record.state.is_open:
+                # The answer of the store came after the outcome: the asker must not be told that it is open now.
+                closed = await self._store.command(key)
+                accepted = accepted if closed is None else Accepted(closed, accepted.is_repeated)
         return accepted
 
     def _check_open(self, asker: Principal) -> None:
@@ -184,8 +190,7 @@ class CommandService:
     def _count_refused(self, code: ErrorCode) -> None:
         self.counters.refused[code] = self.counters.refused.get(code, 0) + 1
 
-    async def _accept(self, asker: Principal, request: CommandRequest) -> Accepted:
-        key = CommandKey(asker.tenant_id, asker.user_id, request.command_id)
+    async def _accept(self, asker: Principal, key: CommandKey, request: CommandRequest) -> Accepted:
         known = await self._store.command(key)
         if known is not None:
             return _repeated(known, request)
