@@ -23,6 +23,7 @@ Message = dict[str, Any]
 """A decoded message of the gateway."""
 MASK = "***"
 PRESENCE_CHANGED = "presence.changed"
+COMMAND_EXECUTED = "command.executed"
 _CONFLATED_BY = {"queue.stats": "queue_name", PRESENCE_CHANGED: "user_id"}
 
 
@@ -96,7 +97,7 @@ class Viewer:
             return own and not offer.payload.get("private") and offer.user_id in (None, self.user_id)
         if self.role == "wallboard" and family == "chat":
             return False
-        if self.role == "agent" and offer.type == PRESENCE_CHANGED:
+        if self.role == "agent" and offer.type in (PRESENCE_CHANGED, COMMAND_EXECUTED):
             return False
         if offer.user_id is not None:
             return offer.user_id == self.user_id

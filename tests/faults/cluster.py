@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import signal
 import socket
@@ -74,9 +75,11 @@ class Cluster:
         self.redis.stop()
 
     def complaints(self) -> list[str]:
-        """Return the log lines of the nodes that report bugs."""
+        """Return the log entries of the nodes that report bugs, with their tracebacks."""
         bugs = ("Traceback", "unhandled error", "Unhandled", "is not understood")
-        return [line for node in self.nodes for line in node.log.splitlines() if any(bug in line for bug in bugs)]
+        # The lines of an entry after its first one are indented.
+        entries = [entry for node in self.nodes for entry in re.split(r"\n(?!\t)", node.log)]
+        return [entry for entry in entries if any(bug in entry for bug in bugs)]
 
     # Data in Redis
 

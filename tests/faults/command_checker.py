@@ -84,6 +84,8 @@ def mistakes(evidence: CommandEvidence) -> list[str]:
     found = list(order_mistakes(evidence))
     for key, command in commands_of(evidence).items():
         found += [f"{key.tenant} {key.command_id}: {mistake}" for mistake in command_mistakes(command)]
+        if any((key, answer.request) in evidence.forbidden for answer in command.accepted):
+            found.append(f"{key.tenant} {key.command_id}: was accepted, which its user may not have done")
     return found + list(delivery_mistakes(evidence))
 
 

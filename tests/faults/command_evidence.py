@@ -108,6 +108,7 @@ class CommandEvidence:
 
     Attributes:
         asked: the requests that were sent with a command id.
+        forbidden: those of them that the user may not have done.
         final: the answers to the same requests at the end, when the store can be reached: what the store says.
         views: by client.
         stored: the streams of all tenants.
@@ -115,6 +116,7 @@ class CommandEvidence:
 
     asked: dict[Key, list[Request]] = field(default_factory=lambda: defaultdict(list))
     final: dict[Key, Answer] = field(default_factory=dict)
+    forbidden: set[tuple[Key, Request]] = field(default_factory=set)
     views: dict[str, View] = field(default_factory=dict)
     executions: list[Execution] = field(default_factory=list)
     stored: list[StreamEvent] = field(default_factory=list)

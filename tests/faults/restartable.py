@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import secrets
 import signal
 import socket
@@ -17,6 +18,8 @@ from typing import Any
 
 import jwt
 from processes import DEADLINE, TWISTD, Process
+
+START_SECONDS = 4 * DEADLINE
 
 
 def until(condition: Callable[[], Any], what: str, deadline: float = DEADLINE) -> Any:
@@ -102,8 +105,15 @@ class RestartableGateway:
         return self.process
 
     def start(self) -> None:
-        """Start the process and wait until it accepts connections."""
-        self.launch().expect(r"callcenter-ws \S+ listens")
+        """Start the process and wait until it accepts connections; several at once take long on a busy machine."""
+        process = self.launch()
+
+        def listens() -> bool:
+            if process.process.poll() is not None:
+                raise AssertionError(f"the process ended:\n{process.output}")
+            return re.search(r"callcenter-ws \S+ listens", process.output) is not None
+
+        until(listens, "the gateway listens", START_SECONDS)
 
     def fail_to_start(self) -> str:
         """Start the process, which must end with status 1; return its output."""

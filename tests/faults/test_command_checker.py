@@ -160,6 +160,10 @@ def forgotten(run: CommandEvidence) -> None:
     run.final[KEY] = Answer(HANGUP, None, "not_found")
 
 
+def forbidden_and_accepted(run: CommandEvidence) -> None:
+    run.forbidden.add((KEY, HANGUP))
+
+
 def reported_twice(run: CommandEvidence) -> None:
     insert(run, outcome(1)[1])
 
@@ -230,6 +234,7 @@ def outcome_of_another_user_received(run: CommandEvidence) -> None:
         (conflict_of_one_content, "answered with conflict"),
         (another_outcome_answered, "ended with command.done None, and was answered [('failed', 'timeout')]"),
         (forgotten, "was accepted, and at the end refused"),
+        (forbidden_and_accepted, "which its user may not have done"),
         (reported_twice, "reported as"),
         (reported_with_another_outcome, "reported as"),
         (reported_before_the_outcome, "reported as"),
