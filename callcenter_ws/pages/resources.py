@@ -20,7 +20,11 @@ _PAGES = {b"": "login", b"login": "login", b"wallboard": "wallboard", b"live": "
 _EMBEDDABLE = frozenset({"wallboard", "live"})
 """The pages that listed sites may show in a frame. A form for passwords is never one."""
 
-_CLIENT = {b"callcenter-ws-client.js": "client.js", b"callcenter-ws-embed.js": "embed.js"}
+_CLIENT = {
+    b"callcenter-ws-client.js": "client.js",
+    b"callcenter-ws-embed.js": "embed.js",
+    b"callcenter-ws-commands.js": "commands.js",
+}
 """What sites load from ``/client/``, and its files."""
 
 _FOR_EVER = "public, max-age=31536000, immutable"

@@ -68,6 +68,7 @@ function types() {
 for (const [source, built, copy] of [
   ["index", "callcenter-ws-client.js", "client.js"],
   ["embed", "embed.js", "embed.js"],
+  ["commands", "callcenter-ws-commands.js", "commands.js"],
 ]) {
   const code = await bundle(source);
   files.set(join(here, "dist", built), code);

@@ -15,8 +15,10 @@ const checker = program.getTypeChecker();
 const found = new Set();
 const used = new Set();
 
+/** Entries of their own, whose bundles have no short names. */
+const ENTRIES = ["/embed.js", "/commands.js"];
 const isIn = (folder, file) => file.fileName.startsWith(join(client, folder) + sep);
-const sources = program.getSourceFiles().filter((file) => isIn("src", file) && !file.fileName.endsWith("embed.js"));
+const sources = program.getSourceFiles().filter((file) => isIn("src", file) && !ENTRIES.some((name) => file.fileName.endsWith(name)));
 const isOwn = (symbol) => (symbol?.declarations ?? []).some((node) => isIn("src", node.getSourceFile()) || isIn("types", node.getSourceFile()));
 
 function complain(node, text) {

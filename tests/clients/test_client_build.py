@@ -17,7 +17,8 @@ CLIENT = ROOT / "clients/js"
 SERVED = ROOT / "callcenter_ws/pages/static"
 BUNDLE = CLIENT / "dist/callcenter-ws-client.js"
 EMBED = CLIENT / "dist/embed.js"
-MAX_BYTES = {BUNDLE: 15_000, EMBED: 1_500}
+COMMANDS = CLIENT / "dist/callcenter-ws-commands.js"
+MAX_BYTES = {BUNDLE: 15_000, EMBED: 1_500, COMMANDS: 2_500}
 """Bytes of the compressed bundles, as the manual promises."""
 
 TIMEOUT_SECONDS = 300
@@ -61,6 +62,7 @@ def node(*arguments: str) -> None:
 def test_the_gateway_serves_the_bundles_of_the_package() -> None:
     assert (SERVED / "client.js").read_bytes() == BUNDLE.read_bytes()
     assert (SERVED / "embed.js").read_bytes() == EMBED.read_bytes()
+    assert (SERVED / "commands.js").read_bytes() == COMMANDS.read_bytes()
 
 
 def test_the_bundles_are_small() -> None:

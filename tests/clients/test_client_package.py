@@ -23,6 +23,7 @@ pytestmark = pytest.mark.skipif(
 PROGRAM = """
 import { CLOSE_NAMES, Client, RequestRefused, Store, TokenRefused, connect } from "callcenter-ws-client";
 import * as bundle from "callcenter-ws-client/bundle";
+import { CommandRefused, commandsOf } from "callcenter-ws-client/commands";
 import { embed } from "callcenter-ws-client/embed";
 
 const names = Object.keys({ CLOSE_NAMES, Client, RequestRefused, Store, TokenRefused, connect }).sort();
@@ -34,11 +35,18 @@ for (const { connect: open, TokenRefused: Refused } of [{ connect, TokenRefused 
   if (status.reason.text !== "signed out here") throw new Error(JSON.stringify(status));
 }
 if (typeof embed !== "function") throw new Error("embed");
+const closed = connect("wss://gateway.example/ws", { token: () => "t" });
+const commands = commandsOf(closed);
+const refused = commands.send("call.hangup", { call_id: "17" });
+closed.close();
+const error = await refused.catch((reason) => reason);
+if (!(error instanceof CommandRefused) || error.code !== "stopped") throw error;
 """
 
 TYPES = """
 import { connect, type EventMessage, type Events, type Queue, type Status } from "callcenter-ws-client";
 import { connect as bundled } from "callcenter-ws-client/bundle";
+import { commandsOf, type Outcome } from "callcenter-ws-client/commands";
 
 type IsAny<T> = 0 extends 1 & T ? true : false;
 type Heard = Parameters<Parameters<typeof client.on<"event">>[1]>[0];
@@ -75,6 +83,8 @@ client.watch((store) => store.queue("sales"), (queue: Queue | undefined) => cons
 export const figures: Events["queue.stats"][] = client.store.figures("queue.stats");
 export const answer: Promise<{ lines: number }> = client.request<{ lines: number }>("ping");
 export const unknown: Promise<Record<string, unknown>> = client.request("ping");
+export const outcome: Promise<Outcome> = commandsOf(client).send("call.hangup", { call_id: "17" });
+export const reasons: string[] | undefined = commandsOf(client).offered?.pause_reasons;
 """
 
 

@@ -57,7 +57,12 @@ GENERATED = {"daemon.py", "monday.toml"}
 """Files that the reader creates."""
 
 SERVED = {
-    *("/client/", "/client/callcenter-ws-client.js", "/client/callcenter-ws-embed.js"),
+    *(
+        "/client/",
+        "/client/callcenter-ws-client.js",
+        "/client/callcenter-ws-embed.js",
+        "/client/callcenter-ws-commands.js",
+    ),
     *("/pages/", "/schemas/", "/session/"),
 }
 """Paths of URLs."""

@@ -20,7 +20,7 @@ from callcenter_ws.pages.resources import FileResource, page_resources
 
 FILES = StaticFiles.load()
 STATIC = Path(__file__).parents[2] / "callcenter_ws" / "pages" / "static"
-BUILT = ("client.js", "embed.js")
+BUILT = ("client.js", "embed.js", "commands.js")
 OURS = sorted(path for path in STATIC.rglob("*.js") if "vendor" not in path.parts and path.name not in BUILT)
 
 
@@ -120,7 +120,9 @@ def test_the_build_is_in_a_running_gateway(demo: Demo) -> None:
     assert headers["Content-Security-Policy"].startswith("default-src 'none'")
 
 
-@pytest.mark.parametrize(("name", "file"), [("client", "client.js"), ("embed", "embed.js")])
+@pytest.mark.parametrize(
+    ("name", "file"), [("client", "client.js"), ("embed", "embed.js"), ("commands", "commands.js")]
+)
 def test_other_sites_may_load_the_client(demo: Demo, name: str, file: str) -> None:
     headers, body = demo.get(f"/client/callcenter-ws-{name}.js")
     assert body == FILES.assets[file].body

@@ -33,7 +33,7 @@ MARKUP = re.compile(r"html`(.*?)`", re.DOTALL)
 def sources() -> Iterator[Path]:
     """Return the scripts that are not built or of others."""
     for path in sorted(STATIC.rglob("*.js")):
-        if "vendor" not in path.parts and path.name not in ("client.js", "embed.js"):
+        if "vendor" not in path.parts and path.name not in ("client.js", "embed.js", "commands.js"):
             yield path
 
 

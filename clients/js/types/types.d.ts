@@ -70,6 +70,14 @@ export type Identity = {
         agent_chats: string;
     };
     token_expires_at: string | null;
+    commands?: {
+        names: string[];
+        pause_reasons: string[];
+        dispositions: {
+            code: string;
+            label: string;
+        }[];
+    };
 };
 export type LinkOptions = {
     url: string;
