@@ -2,26 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 
 from callcenter_ws.demo.sample_data import Person
-from callcenter_ws.demo.scheduler import Scheduler
+from callcenter_ws.demo.scheduler import ScheduledCall, Scheduler
 
 MIN_AGENTS_AT_WORK = 10
 """No agent takes a break or logs out if fewer than this would remain at work."""
 
 _ABSENT_STATES = ("offline", "break", "away")
+_CALL_STATES = ("ringing", "talking", "hold")
 
 
 @dataclass(slots=True, eq=False)
 class Agent:
-    """One agent. ``state`` is an agent state of the catalogue; ``since`` is model time."""
+    """One agent.
+
+    Attributes:
+        state: an agent state of the catalogue; ``since`` is model time.
+        reason: that of the state.
+        paused: the queues in which the agent is paused.
+        wanted: the absent state, with its reason, that a command has asked for during a call.
+        next_change: the scheduled end of the state.
+        is_commanded: whether a command has changed the state: the model then plans no breaks and logouts for the agent.
+    """
 
     person: Person
     state: str = "offline"
     since: float = 0.0
     chats: int = 0
+    reason: str | None = None
+    paused: set[str] = field(default_factory=set)
+    wanted: tuple[str, str | None] | None = None
+    next_change: ScheduledCall | None = None
+    is_commanded: bool = False
 
     @property
     def user_id(self) -> str:
@@ -32,6 +47,17 @@ class Agent:
     def logged_in(self) -> bool:
         """Whether the agent is logged in."""
         return self.state != "offline"
+
+    @property
+    def in_call(self) -> bool:
+        """Whether a call rings at the agent, or the agent is in one."""
+        return self.state in _CALL_STATES
+
+    def cancel_change(self) -> None:
+        """Let the state last until something else changes it."""
+        if self.next_change is not None:
+            self.next_change.cancel()
+            self.next_change = None
 
 
 class AgentPool:
@@ -49,7 +75,7 @@ class AgentPool:
     def open(self) -> None:
         """Schedule the logins of all agents, and the breaks and logouts."""
         for agent in self.agents:
-            self._scheduler.call_later(self._scheduler.random_seconds(0.2, 12), self.log_in, agent)
+            self._change_later(agent, (0.2, 12), self.log_in)
         self._scheduler.call_later(15, self._start_break)
         self._scheduler.call_later(40, self._log_out)
 
@@ -57,7 +83,7 @@ class AgentPool:
         """Return the available agents, of one queue or of all; the one who has been available longest is first."""
         free = [agent for agent in self.agents if agent.state == "available"]
         if queue_name is not None:
-            free = [agent for agent in free if queue_name in agent.person.queues]
+            free = [agent for agent in free if queue_name in agent.person.queues and queue_name not in agent.paused]
         return sorted(free, key=lambda agent: agent.since)
 
     def at_work(self) -> list[Agent]:
@@ -67,6 +93,7 @@ class AgentPool:
     def log_in(self, agent: Agent) -> None:
         """Log the agent in."""
         person = agent.person
+        agent.paused.clear()
         self._set_state(agent, "available")
         self._scheduler.emit(
             "agent.login",
@@ -79,13 +106,39 @@ class AgentPool:
                 "state": "available",
             },
         )
-        self._emit_membership(agent, "added", paused=False, penalty=0)
+        for queue_name in person.queues:
+            self._emit_membership(agent, queue_name, "added", paused=False, penalty=0)
         self._changed(agent)
+
+    def log_out(self, agent: Agent) -> None:
+        """Log the agent out."""
+        for queue_name in agent.person.queues:
+            self._emit_membership(agent, queue_name, "removed")
+        agent.paused.clear()
+        self._set_state(agent, "offline")
+        payload = {"user_id": agent.user_id, "username": agent.person.name, "reason": "user"}
+        self._scheduler.emit("agent.logout", payload)
+        self._changed(agent)
+
+    def pause(self, agent: Agent, queue_names: Iterable[str], reason: str | None = None) -> None:
+        """Pause the agent in those of the queues in which it is not."""
+        for queue_name in queue_names:
+            if queue_name not in agent.paused:
+                agent.paused.add(queue_name)
+                fields = {} if reason is None else {"reason": reason}
+                self._emit_membership(agent, queue_name, "paused", paused=True, **fields)
+
+    def unpause(self, agent: Agent, queue_names: Iterable[str]) -> None:
+        """End the pause of the agent in those of the queues in which it is paused; then it may get a call."""
+        for queue_name in queue_names:
+            if queue_name in agent.paused:
+                agent.paused.remove(queue_name)
+                self._emit_membership(agent, queue_name, "unpaused", paused=False)
 
     def set_state(self, agent: Agent, state: str, reason: str | None = None) -> None:
         """Change the state of the agent."""
         previous = agent.state
-        self._set_state(agent, state)
+        self._set_state(agent, state, reason)
         payload = {
             "user_id": agent.user_id,
             "username": agent.person.name,
@@ -100,48 +153,56 @@ class AgentPool:
     def wrap_up(self, agent: Agent) -> None:
         """Put the agent into after-call work, and make the agent available afterwards."""
         self.set_state(agent, "wrap_up")
-        self._scheduler.call_later(self._scheduler.random_seconds(4, 9), self.set_state, agent, "available")
+        self._change_later(agent, (4, 9), self.release)
 
     def set_away(self, agent: Agent) -> None:
         """Set the agent away for a while after a missed call."""
+        if agent.wanted is not None:
+            self.release(agent)
+            return
         self.set_state(agent, "away", "missed_call")
-        self._scheduler.call_later(self._scheduler.random_seconds(6, 12), self.set_state, agent, "available")
+        self._change_later(agent, (6, 12), self.release)
 
-    def _set_state(self, agent: Agent, state: str) -> None:
-        agent.state = state
+    def release(self, agent: Agent) -> None:
+        """Make the agent available after a call, or give the agent the state that a command has asked for."""
+        state, reason = agent.wanted or ("available", None)
+        agent.wanted = None
+        self.set_state(agent, state, reason)
+
+    def _set_state(self, agent: Agent, state: str, reason: str | None = None) -> None:
+        agent.cancel_change()
+        agent.state, agent.reason = state, reason
         agent.since = self._scheduler.now
+
+    def _change_later(self, agent: Agent, seconds: tuple[float, float], change: Callable[[Agent], None]) -> None:
+        agent.next_change = self._scheduler.call_later(self._scheduler.random_seconds(*seconds), change, agent)
 
     def _start_break(self) -> None:
         self._scheduler.call_later(self._scheduler.random_seconds(14, 26), self._start_break)
         agent = self._dispensable_agent()
         if agent is not None:
-            self._emit_membership(agent, "paused", paused=True, reason="lunch")
+            self.pause(agent, agent.person.queues, "lunch")
             self.set_state(agent, "break", "lunch")
-            self._scheduler.call_later(self._scheduler.random_seconds(15, 40), self._end_break, agent)
+            self._change_later(agent, (15, 40), self._end_break)
 
     def _end_break(self, agent: Agent) -> None:
-        self._emit_membership(agent, "unpaused", paused=False)
+        self.unpause(agent, agent.person.queues)
         self.set_state(agent, "available")
 
     def _log_out(self) -> None:
         self._scheduler.call_later(self._scheduler.random_seconds(35, 60), self._log_out)
         agent = self._dispensable_agent()
         if agent is not None:
-            self._emit_membership(agent, "removed")
-            self._set_state(agent, "offline")
-            payload = {"user_id": agent.user_id, "username": agent.person.name, "reason": "user"}
-            self._scheduler.emit("agent.logout", payload)
-            self._changed(agent)
-            self._scheduler.call_later(self._scheduler.random_seconds(25, 60), self.log_in, agent)
+            self.log_out(agent)
+            self._change_later(agent, (25, 60), self.log_in)
 
     def _dispensable_agent(self) -> Agent | None:
-        """Return an available agent without chats, if enough agents remain at work; None otherwise."""
+        """Return an available agent without chats and pauses, if enough agents remain at work; None otherwise."""
         if len(self.at_work()) <= MIN_AGENTS_AT_WORK:
             return None
-        free = [agent for agent in self.available() if not agent.chats]
+        free = [agent for agent in self.available() if not (agent.chats or agent.paused or agent.is_commanded)]
         return self._scheduler.random.choice(free) if free else None
 
-    def _emit_membership(self, agent: Agent, change: str, **fields: object) -> None:
-        for queue_name in agent.person.queues:
-            payload = {"queue_name": queue_name, "user_id": agent.user_id, "username": agent.person.name, **fields}
-            self._scheduler.emit(f"queue.member.{change}", payload)
+    def _emit_membership(self, agent: Agent, queue_name: str, change: str, **fields: object) -> None:
+        payload = {"queue_name": queue_name, "user_id": agent.user_id, "username": agent.person.name, **fields}
+        self._scheduler.emit(f"queue.member.{change}", payload)

@@ -5,14 +5,17 @@ It uses no clock and no network, and one injected source of randomness: the same
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 
 from callcenter_ws.demo.agents import Agent, AgentPool
-from callcenter_ws.demo.calls import CallDistributor, Queue
+from callcenter_ws.demo.calls import CallDistributor
 from callcenter_ws.demo.chats import ChatSessions
+from callcenter_ws.demo.commands import ModelCommands
 from callcenter_ws.demo.sample_data import AGENTS, CALLERS, DEMO_AGENT, NOTIFICATIONS, QUEUES
 from callcenter_ws.demo.scheduler import ModelEvent, Scheduler, ShuffleBag
+from callcenter_ws.demo.simulated_call import Queue
+from callcenter_ws.runtime.json import JsonObject
 
 
 class CallCenter:
@@ -36,6 +39,7 @@ class CallCenter:
         self._recipients = ShuffleBag(random, [DEMO_AGENT.user_id, *[person.user_id for person in AGENTS[1:4]]])
         self._agents.open()
         self._distributor.open()
+        self._commands = ModelCommands(self._agents, self._distributor, queues)
         ChatSessions(self._scheduler, self._agents, prefix).open()
         self._scheduler.call_later(10, self._notify)
         self._scheduler.call_later(45, self._announce)
@@ -48,6 +52,25 @@ class CallCenter:
     def step(self) -> list[ModelEvent]:
         """Advance to the next scheduled call, make it, and return the events that it produced; often none."""
         return self._scheduler.step()
+
+    @property
+    def command_names(self) -> Sequence[str]:
+        """The commands that ``carry_out`` knows."""
+        return self._commands.names
+
+    def carry_out(self, at: float, name: str, payload: JsonObject, user_id: str) -> list[ModelEvent]:
+        """Carry out a command, and return the events that it produced.
+
+        Args:
+            at: the present model time; not after ``next_at``.
+            user_id: of the person that asks.
+
+        Raises:
+            CommandFailed: it was not carried out; there are no events.
+        """
+        self._scheduler.advance(at)
+        self._commands.carry_out(name, payload, user_id)
+        return self._scheduler.take_events()
 
     def _agent_changed(self, agent: Agent) -> None:
         if agent.state == "available":

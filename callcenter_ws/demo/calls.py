@@ -1,101 +1,22 @@
-"""The calls of the model and the queues in which they wait: arrival, ringing, answer, hold, transfer and end."""
+"""The calls of the model: arrival, the queue, ringing, answer, hold, transfer and end."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 from callcenter_ws.demo.agents import Agent, AgentPool
-from callcenter_ws.demo.sample_data import CALLERS, QUEUES
-from callcenter_ws.demo.scheduler import ScheduledCall, Scheduler, ShuffleBag
-
-_ALERT_WAITING_CALLS = 4
-_ALERT_INTERVAL_SECONDS = 90.0
+from callcenter_ws.demo.sample_data import CALLERS, DEMO_AGENT, DISPOSITIONS, QUEUES
+from callcenter_ws.demo.scheduler import Scheduler, ShuffleBag
+from callcenter_ws.demo.simulated_call import Queue, SimulatedCall
 
 _COURSES = ("plain",) * 10 + ("held",) * 5 + ("transferred to agent",) * 3 + ("transferred to queue",) * 2
 _WAITS = ("long",) * 11 + ("short",)
 _ANSWERS = (True,) * 11 + (False,)
+_FREQUENT_DISPOSITIONS = ("resolved",) * 8
+_PATIENCE_ON_HOLD = (90, 150)
 _LOAD_PERIOD_SECONDS = 240.0
 _MEAN_INTERARRIVAL_SECONDS = 4.2
-
-
-@dataclass(slots=True, eq=False)
-class SimulatedCall:
-    """One call. All times are model seconds.
-
-    Attributes:
-        course: what happens to the call after it was answered, one of ``_COURSES``.
-        waited, held, talked: total seconds of waiting in queues, on hold, and connected to an agent (hold included).
-        abandoning: the scheduled end of the caller's wait.
-        ringing: the scheduled end of the ringing.
-    """
-
-    unique_id: str
-    caller_id: str
-    caller_name: str
-    destination: str
-    channel: str
-    arrived: float
-    started_at: str
-    course: str
-    queue: Queue | None = None
-    queued: float = 0.0
-    waited: float = 0.0
-    agent: Agent | None = None
-    rang: float = 0.0
-    answered: float = 0.0
-    answered_at: str | None = None
-    held: float = 0.0
-    talked: float = 0.0
-    abandoning: ScheduledCall | None = None
-    ringing: ScheduledCall | None = None
-
-    def fields(self, **more: object) -> dict[str, object]:
-        """Return the fields that all events of the call have in common, as far as they are known, and ``more``."""
-        known = {
-            "unique_id": self.unique_id,
-            "call_id": self.unique_id,
-            "direction": "inbound",
-            "caller_id": self.caller_id,
-            "caller_name": self.caller_name,
-            "destination": self.destination,
-            "channel": self.channel,
-            "started_at": self.started_at,
-        }
-        if self.queue is not None:
-            known["queue_name"] = self.queue.name
-        if self.agent is not None:
-            known |= {"agent_id": self.agent.user_id, "agent_name": self.agent.person.name}
-        if self.answered_at is not None:
-            known["answered_at"] = self.answered_at
-        return known | more
-
-
-class Queue:
-    """One queue of calls; the gateway derives its figures."""
-
-    def __init__(self, scheduler: Scheduler, name: str) -> None:
-        self.name = name
-        self.waiting: list[SimulatedCall] = []
-        self._scheduler = scheduler
-        self._alerted_at = -_ALERT_INTERVAL_SECONDS
-
-    def enter(self, call: SimulatedCall) -> None:
-        """Append a call to the queue."""
-        self.waiting.append(call)
-        alert_is_due = self._scheduler.now - self._alerted_at >= _ALERT_INTERVAL_SECONDS
-        if len(self.waiting) >= _ALERT_WAITING_CALLS and alert_is_due:
-            self._alerted_at = self._scheduler.now
-            message = f"{len(self.waiting)} calls are waiting in {self.name}."
-            self._scheduler.emit(
-                "alert",
-                {"title": f"Queue {self.name} is filling up", "message": message, "severity": "warning"},
-            )
-
-    def leave(self, call: SimulatedCall) -> None:
-        """Remove a call from the queue."""
-        self.waiting.remove(call)
 
 
 class CallDistributor:
@@ -112,9 +33,11 @@ class CallDistributor:
         self._queues = list(queues)
         self._prefix = prefix
         self._count = 0
+        self.calls: dict[str, SimulatedCall] = {}
         self._courses = ShuffleBag(scheduler.random, _COURSES)
         self._waits = ShuffleBag(scheduler.random, _WAITS)
         self._answers = ShuffleBag(scheduler.random, _ANSWERS)
+        self._dispositions = ShuffleBag(scheduler.random, tuple(DISPOSITIONS) * 2 + _FREQUENT_DISPOSITIONS)
 
     def open(self) -> None:
         """Schedule the first call."""
@@ -146,8 +69,9 @@ class CallDistributor:
             started_at=scheduler.timestamp(),
             course=self._courses.draw(),
         )
+        self.calls[call.unique_id] = call
         scheduler.emit("call.incoming", call.fields())
-        scheduler.call_later(scheduler.random_seconds(0.3, 1.2), self._join, call, queue)
+        call.progress = scheduler.call_later(scheduler.random_seconds(0.3, 1.2), self._join, call, queue)
 
     # In the queue
 
@@ -180,8 +104,9 @@ class CallDistributor:
         position = queue.waiting.index(call) + 1
         waited = self._leave(call, "abandoned")
         self._scheduler.emit("call.abandoned", call.fields(wait_seconds=_seconds(waited), position=position))
+        del self.calls[call.unique_id]
         if agent is not None:
-            self._agents.set_state(agent, "available")
+            self._agents.release(agent)
 
     # Ringing
 
@@ -226,39 +151,64 @@ class CallDistributor:
         course, call.course = call.course, "plain"
         talk = self._scheduler.random_seconds(18, 66)
         if course == "held":
-            self._scheduler.call_later(talk / 2, self._hold, call)
+            self._continue(call, talk / 2, self._hold)
         elif course == "transferred to agent":
-            self._scheduler.call_later(talk / 2, self._transfer_to_agent, call)
+            self._continue(call, talk / 2, self._transfer_to_free_agent)
         elif course == "transferred to queue":
-            self._scheduler.call_later(talk / 2, self._transfer_to_queue, call)
+            self._continue(call, talk / 2, self._transfer_to_another_queue)
         else:
-            self._scheduler.call_later(talk, self._end, call)
+            self._continue(call, talk, self.end)
+
+    def _continue(self, call: SimulatedCall, seconds: float, step: Callable[[SimulatedCall], None]) -> None:
+        call.progress = self._scheduler.call_later(seconds, step, call)
 
     def _hold(self, call: SimulatedCall) -> None:
+        self.hold(call)
+        self._continue(call, self._scheduler.random_seconds(4, 15), self.unhold)
+
+    def hold(self, call: SimulatedCall) -> None:
+        """Put the caller on hold."""
         assert call.agent is not None  # noqa: S101 - narrows the type
+        call.held_since = self._scheduler.now
         self._scheduler.emit("call.hold", call.fields(held_by=call.agent.user_id))
         self._agents.set_state(call.agent, "hold")
-        self._scheduler.call_later(self._scheduler.random_seconds(4, 15), self._unhold, call, self._scheduler.now)
 
-    def _unhold(self, call: SimulatedCall, since: float) -> None:
+    def unhold(self, call: SimulatedCall) -> None:
+        """Take the caller off hold."""
         assert call.agent is not None  # noqa: S101 - narrows the type
-        call.held += self._scheduler.now - since
+        self._end_hold(call)
         self._scheduler.emit("call.unhold", call.fields(held_by=call.agent.user_id))
         self._agents.set_state(call.agent, "talking")
-        self._scheduler.call_later(self._scheduler.random_seconds(5, 20), self._end, call)
+        self._continue(call, self._scheduler.random_seconds(5, 20), self.end)
 
-    def _transfer_to_agent(self, call: SimulatedCall) -> None:
+    def _end_hold(self, call: SimulatedCall) -> None:
+        if call.held_since is not None:
+            call.held += self._scheduler.now - call.held_since
+            call.held_since = None
+
+    # Transfers
+
+    def _transfer_to_free_agent(self, call: SimulatedCall) -> None:
         colleague = next(iter(self._agents.available()), None)
         if colleague is None:
-            self._end(call)
+            self.end(call)
             return
+        self.transfer_to_agent(call, colleague)
+
+    def transfer_to_agent(self, call: SimulatedCall, colleague: Agent) -> None:
+        """Transfer a connected call to an available agent, who answers it."""
         transferring = self._transfer(call, colleague.person.extension, to_agent_id=colleague.user_id)
         self._ring(call, colleague)
         self._agents.wrap_up(transferring)
         call.ringing = self._scheduler.call_later(self._scheduler.random_seconds(1.5, 4), self._answer, call)
 
-    def _transfer_to_queue(self, call: SimulatedCall) -> None:
-        queue = self._scheduler.random.choice([queue for queue in self._queues if queue is not call.queue])
+    def _transfer_to_another_queue(self, call: SimulatedCall) -> None:
+        self.transfer_to_queue(
+            call, self._scheduler.random.choice([queue for queue in self._queues if queue is not call.queue])
+        )
+
+    def transfer_to_queue(self, call: SimulatedCall, queue: Queue) -> None:
+        """Transfer a connected call to a queue."""
         transferring = self._transfer(call, queue.name)
         self._join(call, queue)
         self._agents.wrap_up(transferring)
@@ -274,22 +224,89 @@ class CallDistributor:
         call.agent = None
         return agent
 
-    def _end(self, call: SimulatedCall) -> None:
+    # The end
+
+    def end(self, call: SimulatedCall, ended_by: str | None = None) -> None:
+        """End a connected call."""
         agent = call.agent
         assert agent is not None  # noqa: S101 - narrows the type
+        self._end_hold(call)
         call.talked += self._scheduler.now - call.answered
+        self._emit_end(call, ended_by or self._scheduler.random.choice(("caller", "agent")))
+        self._agents.wrap_up(agent)
+        if agent.user_id != DEMO_AGENT.user_id:
+            # The demo's agent is a person, who may send the command.
+            self._scheduler.call_later(self._scheduler.random_seconds(1, 3.5), self._dispose, call)
+
+    def _emit_end(self, call: SimulatedCall, ended_by: str) -> None:
+        del self.calls[call.unique_id]
         self._scheduler.emit(
             "call.ended",
             call.fields(
                 duration=_seconds(self._scheduler.now - call.arrived),
-                ended_by=self._scheduler.random.choice(("caller", "agent")),
+                ended_by=ended_by,
                 hangup_cause="16",
                 talk_seconds=_seconds(call.talked - call.held),
                 hold_seconds=_seconds(call.held),
                 wait_seconds=_seconds(call.waited),
             ),
         )
-        self._agents.wrap_up(agent)
+
+    def _dispose(self, call: SimulatedCall) -> None:
+        assert call.agent is not None  # noqa: S101 - narrows the type
+        code = self._dispositions.draw()
+        payload = {"unique_id": call.unique_id, "call_id": call.unique_id, "agent_id": call.agent.user_id}
+        if call.queue is not None:
+            payload["queue_name"] = call.queue.name
+        self._scheduler.emit("call.disposition", {**payload, "code": code, "label": DISPOSITIONS[code]})
+
+    # What commands ask for besides
+
+    def answer(self, call: SimulatedCall) -> None:
+        """Have the agent at whom the call rings answer it now."""
+        if call.ringing is not None:
+            call.ringing.cancel()
+        if call.waits:
+            self._answer_queued(call)
+        else:
+            self._answer(call)
+
+    def hold_until_unheld(self, call: SimulatedCall) -> None:
+        """Put the caller on hold until ``unhold``, or until the caller hangs up."""
+        call.cancel_steps()
+        self.hold(call)
+        seconds = self._scheduler.random_seconds(*_PATIENCE_ON_HOLD)
+        call.progress = self._scheduler.call_later(seconds, self.end, call, "caller")
+
+    def take_for_transfer(self, call: SimulatedCall) -> None:
+        """Let nothing else happen to a connected call, and take the caller off hold."""
+        if call.held_since is not None:
+            self.unhold(call)
+        call.cancel_steps()
+
+    def reject(self, call: SimulatedCall) -> None:
+        """Have the agent at whom the call rings reject it: a call of a queue waits on, another one ends."""
+        waits = call.waits
+        if call.ringing is not None:
+            call.ringing.cancel()
+        self._miss(call)
+        if not waits:
+            call.cancel_steps()
+            self._emit_end(call, "exchange")
+
+    def hang_up(self, call: SimulatedCall, ended_by: str) -> None:
+        """End a call in whatever state it is."""
+        if call.is_connected:
+            call.cancel_steps()
+            self.end(call, ended_by)
+            return
+        agent, call.agent = call.agent, None
+        if call.waits:
+            self._leave(call, "withdrawn")
+        call.cancel_steps()
+        self._emit_end(call, ended_by)
+        if agent is not None:
+            self._agents.release(agent)
 
 
 def _seconds(value: float) -> float:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from callcenter_ws.config.command_settings import DEFAULT_DISPOSITIONS
+
 
 @dataclass(frozen=True, slots=True)
 class Person:
@@ -52,6 +54,9 @@ DEMO_AGENT = AGENTS[0]
 
 DEMO_SESSION = "chat-demo"
 """The chat session of the ready-made visitor token. A new chat with this id starts each time it has ended."""
+
+DISPOSITIONS = {one.code: one.label for one in DEFAULT_DISPOSITIONS}
+"""What may come of a call, as the settings list it unless they are changed."""
 
 CALLERS = (
     "Ada Price",

@@ -90,6 +90,14 @@ class Scheduler:
         self.now, _, call = heapq.heappop(self._scheduled)
         if call.function is not None:
             call.function(*call.args)
+        return self.take_events()
+
+    def advance(self, at: float) -> None:
+        """Advance to a time between two steps; it never goes back, and not beyond the next call."""
+        self.now = max(self.now, min(at, self.next_at))
+
+    def take_events(self) -> list[ModelEvent]:
+        """Return the events that were added since the last step."""
         events, self._events = self._events, []
         return events
 

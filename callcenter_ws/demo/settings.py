@@ -71,7 +71,7 @@ def demo_settings(settings: Settings, state: DemoState) -> Settings:
 
     The demo's pages may connect, tokens are signed with the development secret, the simulator sends over a unix socket,
     visitors of the demo's tenant need no token, and events and the control socket are in the demo's folder. The gateway
-    derives the statistics of the demo's tenant, and raises alerts.
+    derives the statistics of the demo's tenant, and raises alerts. Commands are enabled: the simulator takes them.
     """
     origins = page_origins(state.url)
     tenant = settings.public.tenants.get(state.tenant, PublicTenantSettings(anonymous=True))
@@ -88,5 +88,6 @@ def demo_settings(settings: Settings, state: DemoState) -> Settings:
         amp=replace(settings.amp, listen=(EndpointDescription.parse(state.amp_listen), *other_listeners)),
         control=replace(settings.control, socket=str(state.control_socket)) if own_socket else settings.control,
         public=replace(settings.public, tenants={**settings.public.tenants, state.tenant: tenant}),
+        commands=replace(settings.commands, enabled=True),
         tenants=replace(settings.tenants, by_name={state.tenant: DEMO_TENANT, **settings.tenants.by_name}),
     )

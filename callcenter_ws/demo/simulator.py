@@ -9,19 +9,20 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from random import Random, SystemRandom
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredLock
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater, react
 from twisted.logger import Logger
 
+from callcenter_ws import __version__
 from callcenter_ws.demo.callcenter import CallCenter
 from callcenter_ws.demo.child import call_at_end_of_input, log_to_stderr
 from callcenter_ws.demo.scheduler import ModelEvent
 from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.remote import EventBroadcaster
+from callcenter_ws.remote import Command, CommandFailed, EventBroadcaster
 from callcenter_ws.runtime.reactor import Reactor
 
 _log = Logger()
@@ -51,19 +52,54 @@ class Simulation:
         self._callcenter = callcenter
         self._publish = publish
         self._speed = speed
+        self._began = reactor.seconds()
+        # Held from a change of the model until its events are published: they must not change places with others.
+        self._publishing = DeferredLock()
+        self._waiting: Deferred[bool] | None = None
 
     async def run(self) -> None:
         """Publish events until cancelled."""
-        began = self._reactor.seconds()
+        self._began = self._reactor.seconds()
         while True:
-            due = began + self._callcenter.next_at / self._speed
+            due = self._began + self._callcenter.next_at / self._speed
             late = self._reactor.seconds() - due
             if late < 0:
-                await deferLater(self._reactor, -late)
+                if await self._wait(-late):
+                    continue
             elif late > _MAX_LATENESS_SECONDS:
-                began += late
-            for event in self._callcenter.step():
-                await self._publish_event(event)
+                self._began += late
+            async with self._publishing:
+                await self._publish_all(self._callcenter.step())
+
+    async def _wait(self, seconds: float) -> bool:
+        """Wait for the next step of the model; return whether a command came, after which it may be another one."""
+        waiting = self._waiting = Deferred()
+        timer = self._reactor.callLater(seconds, waiting.callback, False)
+        try:
+            return await waiting
+        finally:
+            self._waiting = None
+            if timer.active():
+                timer.cancel()
+
+    async def carry_out(self, command: Command) -> None:
+        """Carry out a command in the model, and publish what it causes.
+
+        Raises:
+            CommandFailed: it was not carried out.
+        """
+        async with self._publishing:
+            if command.seconds_left <= 0:
+                raise CommandFailed("timeout", "its time had passed before it was begun")
+            at = (self._reactor.seconds() - self._began) * self._speed
+            events = self._callcenter.carry_out(at, command.name, command.payload, command.user_id)
+            if self._waiting is not None:
+                self._waiting.callback(True)
+            await self._publish_all(events)
+
+    async def _publish_all(self, events: Iterable[ModelEvent]) -> None:
+        for event in events:
+            await self._publish_event(event)
 
     async def _publish_event(self, event: ModelEvent) -> None:
         """Publish one event; repeat it while the gateway cannot accept it, so that no event is missing."""
@@ -82,7 +118,17 @@ class Simulation:
 
 async def simulate(reactor: Reactor, arguments: argparse.Namespace) -> None:
     """Publish the events of a model to the gateway until the standard input is closed."""
-    broadcaster = EventBroadcaster(arguments.endpoint, reactor, stop_timeout=_STOP_TIMEOUT_SECONDS)
+    # The same instance at each start: the gateway then needs not wait for the end of the former one's lease.
+    broadcaster = EventBroadcaster(
+        arguments.endpoint,
+        reactor,
+        stop_timeout=_STOP_TIMEOUT_SECONDS,
+        source=arguments.source,
+        kind="simulator",
+        instance=arguments.source,
+        tenants=[arguments.tenant],
+        version=__version__,
+    )
     started = time.time()
     speed: float = arguments.speed
     random = Random(arguments.seed)  # noqa: S311 - a seed must give the same events; nothing depends on secrecy
@@ -92,8 +138,11 @@ async def simulate(reactor: Reactor, arguments: argparse.Namespace) -> None:
         return broadcaster.publish(arguments.tenant, event.type, event.payload, user_id=event.user_id)
 
     _log.info("simulating a call center, seed {seed}, for {endpoint}", seed=arguments.seed, endpoint=arguments.endpoint)
+    simulation = Simulation(reactor, callcenter, publish, speed)
+    for name in callcenter.command_names:
+        broadcaster.on_command(name, simulation.carry_out)
     broadcaster.startService()
-    running: Deferred[None] = Deferred.fromCoroutine(Simulation(reactor, callcenter, publish, speed).run())
+    running: Deferred[None] = Deferred.fromCoroutine(simulation.run())
     call_at_end_of_input(reactor, running.cancel)
     try:
         await running
@@ -118,6 +167,7 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("endpoint", metavar="ENDPOINT", help="AMP listener, such as unix:path=/run/amp.sock")
     parser.add_argument("--tenant", default="demo", help="the tenant of the events (default: %(default)s)")
+    parser.add_argument("--source", default="simulator", help="its name as a source (default: %(default)s)")
     parser.add_argument("--speed", type=_positive, default=1.0, metavar="X", help="simulated seconds per second")
     parser.add_argument(
         "--seed",

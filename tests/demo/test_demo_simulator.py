@@ -9,13 +9,17 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from doubles import FakeClock
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
 from callcenter_ws.demo.callcenter import CallCenter
+from callcenter_ws.demo.sample_data import DEMO_AGENT
 from callcenter_ws.demo.scheduler import ModelEvent
 from callcenter_ws.demo.simulator import Simulation, parse_arguments
 from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.remote import Command, CommandFailed
+from callcenter_ws.remote.gateway_clock import GatewayClock
 
 
 def callcenter() -> CallCenter:
@@ -48,7 +52,16 @@ class FakeGateway:
         self.accepted.append(event)
 
     def run(self, speed: float = 1.0) -> Deferred[None]:
-        return Deferred.fromCoroutine(Simulation(self.clock, callcenter(), self.publish, speed).run())
+        self.simulation = Simulation(self.clock, callcenter(), self.publish, speed)
+        return Deferred.fromCoroutine(self.simulation.run())
+
+    def command(self, name: str, seconds_left: float = 5.0, **payload: object) -> Deferred[None]:
+        """Have the demo's agent ask for something."""
+        clock = FakeClock()
+        gateway_clock = GatewayClock(clock)
+        gateway_clock.answered(0, clock.monotonic())
+        command = Command("demo", name, payload, DEMO_AGENT.user_id, "agent", None, "c1", seconds_left, gateway_clock)
+        return Deferred.fromCoroutine(self.simulation.carry_out(command))
 
     def advance(self, seconds: float) -> None:
         self.clock.pump([0.05] * round(seconds / 0.05))
@@ -98,6 +111,92 @@ def test_an_event_refused_for_another_reason_is_skipped() -> None:
     gateway.advance(40)
     assert gateway.accepted == expected_events(400)[1 : 1 + len(gateway.accepted)]
     assert len(gateway.accepted) > 20
+
+
+def failure_of(asked: Deferred[None]) -> CommandFailed:
+    failures: list[CommandFailed] = []
+    asked.addErrback(lambda failure: failures.append(failure.value))
+    (failure,) = failures
+    return failure
+
+
+def test_a_command_is_done_when_what_it_causes_is_published() -> None:
+    gateway = FakeGateway()
+    gateway.run()
+    gateway.advance(20.02)
+    before = len(gateway.accepted)
+    gateway.unreachable = True
+    asked = gateway.command("agent.state.set", state="break", reason="lunch")
+    assert gateway.pending is not None and not asked.called
+    gateway.unreachable = False
+    gateway.pending.callback(None)
+    assert asked.called and asked.result is None
+    caused = gateway.accepted[before:]
+    assert [event.type for event in caused] == ["queue.member.paused", "agent.state.changed"]
+    assert {event.payload["user_id"] for event in caused} == {DEMO_AGENT.user_id}
+    assert all(20 <= event.at <= 20.1 for event in caused)
+    gateway.advance(60)
+    assert gateway.accepted[-1].at > 75
+    assert [event.at for event in gateway.accepted] == sorted(event.at for event in gateway.accepted)
+
+
+class IdleModel(CallCenter):
+    """Has nothing to do for an hour, but what a command causes ten seconds later."""
+
+    next_at = 3600.0
+
+    def __init__(self) -> None:
+        super().__init__(Random(1), lambda at: at, "test")
+
+    def step(self) -> list[ModelEvent]:
+        at, self.next_at = self.next_at, 3600.0
+        return [ModelEvent(at, "alert", {}, None)]
+
+    def carry_out(self, at: float, name: str, payload: dict[str, object], user_id: str) -> list[ModelEvent]:
+        self.next_at = at + 10
+        return []
+
+
+def test_what_a_command_schedules_is_not_late() -> None:
+    gateway = FakeGateway()
+    gateway.simulation = Simulation(gateway.clock, IdleModel(), gateway.publish)
+    running = Deferred.fromCoroutine(gateway.simulation.run())
+    gateway.advance(20)
+    assert gateway.command("agent.state.set", state="available").called
+    assert len(gateway.clock.getDelayedCalls()) == 1
+    gateway.advance(9)
+    assert gateway.accepted == []
+    gateway.advance(2)
+    assert [round(event.at, 1) for event in gateway.accepted] == [30]
+    running.addErrback(lambda failure: failure.trap(CancelledError))
+    running.cancel()
+
+
+def test_a_command_waits_for_events_that_are_published_before() -> None:
+    gateway = FakeGateway()
+    gateway.run()
+    gateway.advance(20)
+    gateway.unreachable = True
+    while gateway.pending is None:
+        gateway.advance(0.05)
+    before = len(gateway.accepted)
+    asked = gateway.command("agent.state.set", state="away")
+    assert not asked.called
+    gateway.unreachable = False
+    gateway.pending.callback(None)
+    assert asked.called
+    assert gateway.accepted[before].payload.get("user_id") != DEMO_AGENT.user_id
+    assert gateway.accepted[-1].payload["state"] == "away"
+
+
+def test_a_command_that_fails_publishes_nothing() -> None:
+    gateway = FakeGateway()
+    gateway.run()
+    gateway.advance(20)
+    before = len(gateway.accepted)
+    assert failure_of(gateway.command("call.hangup", call_id="none")).code.value == "not_found"
+    assert failure_of(gateway.command("agent.state.set", seconds_left=0, state="break")).code.value == "timeout"
+    assert len(gateway.accepted) == before
 
 
 def test_it_ends_when_cancelled() -> None:

@@ -119,6 +119,22 @@ def test_staff_roles_receive_the_simulated_calls(demo: Demo, role: str) -> None:
         assert live["seq"] > snapshot["payload"]["seq"]
 
 
+def test_the_simulator_carries_out_the_commands_of_an_agent(demo: Demo) -> None:
+    with join(demo, "agent") as socket:
+        assert receive(socket, lambda message: message["type"] == "welcome")["payload"]["commands"]["names"]
+        for number, fields in enumerate(({"state": "available"}, {"state": "break", "reason": "lunch"})):
+            payload = {"name": "agent.state.set", "command_id": f"k{number}", **fields}
+            socket.send(json.dumps({"type": "command", "id": str(number), "payload": payload}))
+            accepted = receive(socket, lambda message, id_=str(number): message.get("in_reply_to") == id_)
+            assert (accepted["type"], accepted["payload"]["source"]) == ("accepted", "simulator")
+            seen: list[dict[str, Any]] = []
+            receive(socket, lambda message, seen=seen: seen.append(message) or message["type"].startswith("command."))
+            assert seen[-1]["type"] == "command.done", seen[-1]
+    # What a command causes precedes its outcome.
+    paused = [message for message in seen if message["type"] == "queue.member.paused"]
+    assert "agent-01" in {message["payload"]["user_id"] for message in paused}
+
+
 # The command line, from another process
 
 
