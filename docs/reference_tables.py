@@ -151,6 +151,13 @@ FIXED_LIMITS: Sequence[tuple[str, str, str, str]] = (
     ("http.statistics", "MAX_RESPONSES_PER_USER", "responses to ``GET /ws/statistics`` for a user at once", "503"),
     ("http.statistics", "MAX_RESPONSES_PER_TENANT", "the same for a tenant", "503"),
     ("http.statistics", "MAX_RESPONSES", "the same for a process", "503"),
+    ("broker.command_table", "MAX_OPEN", "commands of a tenant without an outcome", "``overloaded``"),
+    (
+        "broker.command_table",
+        "MAX_COMMANDS",
+        "commands of a tenant that are remembered",
+        "the one that was closed first is forgotten",
+    ),
     (
         "broker.chats",
         "MAX_CHATS",

@@ -25,7 +25,7 @@ MAX_OPEN = 1_000
 MAX_COMMANDS = 50_000
 """Commands of a tenant that are remembered; above that the one that was closed first is forgotten."""
 
-MAX_WAITING = 1_000
+MAX_WAITING = 200
 """Commands that ``waiting`` returns at once."""
 
 MAX_FORGOTTEN = 1_000

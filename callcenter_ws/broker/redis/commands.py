@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from heapq import merge
 from itertools import islice
@@ -31,6 +31,8 @@ from callcenter_ws.runtime.json import encode_json
 
 TENANTS_PER_CALL = 100
 """Tenants for which Redis is asked at once."""
+
+_ACCEPTED = CommandState.ACCEPTED.encode()
 
 _decode_source = msgspec.json.Decoder(tuple[str, str, str]).decode
 
@@ -97,8 +99,7 @@ class RedisCommands:
         wanted = [tenant_id for tenant_id in dict.fromkeys(tenants) if tenant_id in active]
         most, shift = command_table.MAX_WAITING, self._clock_error_ms
         replies = await self._run_each(wanted, COMMAND_WAITING, source_scope, source, most)
-        state = CommandState.ACCEPTED.encode()
-        found = [[decode_command(record, state, shift) for record in reply if record is not None] for reply in replies]
+        found = [_decoded(((record, _ACCEPTED) for record in reply), shift) for reply in replies]
         return list(islice(merge(*found, key=lambda record: record.accepted_ms), most))
 
     async def overdue(self, before_ms: int, limit: int) -> Sequence[CommandRecord]:
@@ -111,7 +112,8 @@ class RedisCommands:
             part = tenants[start : start + TENANTS_PER_CALL]
             replies = await self._run_each(part, COMMAND_OVERDUE, before_ms + shift, limit)
             for tenant_id, reply in zip(part, replies, strict=True):
-                found += [decode_command(*pair, shift) for pair in zip(reply[::2], reply[1::2], strict=True)]
+                pairs = zip(reply[::2], reply[1::2], strict=True)
+                found += islice(_decoded(pairs, shift), limit - len(found))
                 if not reply and active[tenant_id] < before_ms + shift:
                     # The deadlines of all that it has ever accepted have passed, and none of them is open.
                     await self._redis.run(
@@ -119,7 +121,7 @@ class RedisCommands:
                     )
             if len(found) >= limit:
                 break
-        return found[:limit]
+        return found
 
     def listen(self, accepted: Callable[[str, str, str], None]) -> None:
         """Call ``accepted`` after each acceptance at any node."""
@@ -160,3 +162,10 @@ class RedisCommands:
     @property
     def _clock_error_ms(self) -> int:
         return round(self._redis.clock_error * 1_000)
+
+
+def _decoded(pairs: Iterable[tuple[bytes | None, bytes | None]], clock_error_ms: int) -> Iterator[CommandRecord]:
+    """Decode records with their states, as many as are needed: there may be many."""
+    for record, state in pairs:
+        if record is not None and state is not None:
+            yield decode_command(record, state, clock_error_ms)
