@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import pytest_twisted
@@ -14,11 +15,12 @@ from redis_bench import RedisBench
 from redis_nodes import Node, Nodes, until
 from redis_server import RedisServer
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.python.failure import Failure
 
 from callcenter_ws.broker.redis.commands import RedisCommands
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.commands import CommandState
-from callcenter_ws.redis.scripts import COMMAND_TENANT_REMOVE
+from callcenter_ws.redis.scripts import COMMAND_TENANT_REMOVE, Script
 from callcenter_ws.testing import FakeClock
 
 _prefixes = (f"commands-{number}" for number in itertools.count())
@@ -209,3 +211,50 @@ async def test_the_keys_expire(bench: RedisBench, own_server: RedisServer) -> No
     }
     for key in keys:
         assert 86_400 < own_server.ask("TTL", key) <= 2 * 86_400
+
+
+def losing_replies(bench: RedisBench, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    """Have the next reply to a script lost, which Redis has run."""
+    run = bench.store.redis.run
+
+    def run_once(called: Script, *arguments: Any) -> Deferred[Any]:
+        answer = run(called, *arguments)
+        if called.name != script:
+            return answer
+        monkeypatch.setattr(bench.store.redis, "run", run)
+        return answer.addCallback(lambda _: Failure(bench.store.redis.unavailable()))
+
+    monkeypatch.setattr(bench.store.redis, "run", run_once)
+
+
+@pytest_twisted.ensureDeferred
+async def test_nothing_is_done_twice_when_replies_are_lost(bench: RedisBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands = bench.broker.commands
+    losing_replies(bench, monkeypatch, "command_accept")
+    with pytest.raises(Refusal):
+        await commands.accept(command(bench))
+    assert await commands.accept(command(bench)) == command(bench)
+    losing_replies(bench, monkeypatch, "command_dispatch")
+    with pytest.raises(Refusal):
+        await commands.dispatch(key_of(), now_of(bench))
+    assert await commands.dispatch(key_of(), now_of(bench)) is None
+    losing_replies(bench, monkeypatch, "publish")
+    pair = (closing_event(bench, source="pbx1", number=1), following_event(bench))
+    assert await closed(bench, *pair) == ["unavailable"] * 2
+    pair = (closing_event(bench, source="pbx1", number=1), following_event(bench))
+    assert await closed(bench, *pair) == ["known", "unknown_command"]
+    assert (await bench.broker.position(A)).seq == 2
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_redis_that_has_lost_everything_accepts_again(bench: RedisBench, own_server: RedisServer) -> None:
+    commands = bench.broker.commands
+    await commands.accept(command(bench))
+    own_server.ask("FLUSHALL")
+    assert await commands.command(key_of()) is None
+    assert await commands.dispatch(key_of(), now_of(bench)) is None
+    assert await commands.waiting("*", "pbx1", [A]) == []
+    assert await commands.overdue(now_of(bench) + 9_000, 10) == []
+    assert await closed(bench, closing_event(bench)) == ["unknown_command"]
+    assert await commands.accept(command(bench)) is None
+    assert await closed(bench, closing_event(bench), following_event(bench)) == ["new"] * 2
