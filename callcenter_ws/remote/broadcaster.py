@@ -144,7 +144,8 @@ class EventBroadcaster(Service, EventMethods[Deferred[PublishResult]]):
             spool is the instance, and without a spool, each process.
         tenants: the tenants of the source; required with a credential that is valid for all tenants.
         capabilities: what the source does itself. ``health``: it publishes ``source.up`` on each new connection (see
-            ``state_changed``) and ``source.down``, which the gateway does for others.
+            ``state_changed``) and ``source.down``, which the gateway does for others. The commands that it carries out
+            are added; see ``on_command``.
         version: of the daemon's software, for people.
         max_commands: the number of commands that are carried out at the same time; see ``on_command``.
         state_changed: called with the ``LinkState`` and its reason, whenever one of them changes.

@@ -20,7 +20,7 @@ from callcenter_ws.remote.pending_event import PendingEvent
 from callcenter_ws.remote.taken_commands import TakenCommand, TakenCommands, TakenStore
 from callcenter_ws.runtime.background import spawn
 from callcenter_ws.runtime.clock import Clock
-from callcenter_ws.runtime.json import JsonObject, decode_json, rfc3339
+from callcenter_ws.runtime.json import MAX_INTEGER, JsonObject, decode_json, rfc3339
 from callcenter_ws.runtime.suggestions import closest_name
 
 MAX_UNANSWERED = 1_000
@@ -91,8 +91,10 @@ class Command:
         """Return the arguments of the AMP command with the payload decoded.
 
         Raises:
-            Refusal: ``invalid_event``: the payload is not a JSON object.
+            Refusal: ``invalid_event``: the payload is not a JSON object, or the deadline no time.
         """
+        if not 0 <= deadline_ms <= MAX_INTEGER:
+            raise Refusal(ErrorCode.INVALID_EVENT, "deadline_ms: expected Unix time in milliseconds")
         fields = decode_json(payload)
         if not isinstance(fields, dict):
             raise Refusal(ErrorCode.INVALID_EVENT, "payload: expected an object")

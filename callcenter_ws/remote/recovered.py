@@ -23,7 +23,8 @@ class SpooledEvent:
 
     Attributes:
         tenant_id: the tenant of the event.
-        type: the name of the event type; of a list of ``sync_state``, ``SyncState:`` and its scope.
+        type: the name of the event type; of a list of ``sync_state``, ``SyncState:`` and its scope; of the outcome of a
+            command, ``CommandOutcome:`` and its name. Then ``event_id`` is the id of the command.
         event_id: the id of the event.
         timestamp: when the event happened (RFC 3339).
         payload: the JSON text of the payload, or of the list, in UTF-8.
