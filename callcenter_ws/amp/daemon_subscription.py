@@ -139,6 +139,9 @@ class DaemonSubscription:
         tenant_id, _, event_types = self.key
         if event.origin is Origin.PRODUCER or event.type.name not in event_types:
             return
+        if event.type.by_gateway and event.type.needs_user:
+            # The outcome of a command, which only its asker is told.
+            return
         if tenant_id not in (EVERY_TENANT, event.tenant_id):
             return
         self._queue.append(_PendingCall(publication))

@@ -38,6 +38,7 @@ FAMILIES = (
     "source.*",
     "presence.changed",
 )
+COMMANDS = ("command.done, command.failed", "command.executed")
 DERIVED = ("agent.stats", "tenant.stats", "queue.alert.*", "statistics.settings.changed")
 """What the gateway makes itself where statistics are on; apart from the families of the same beginning."""
 
@@ -75,6 +76,7 @@ def gateway(start_shared_gateway: Callable[..., Any], tmp_path_factory: pytest.T
     secret.write_text(SECRET)
     secret.chmod(0o600)
     settings = "[statistics]\nservice_level_seconds = 20\n"
+    settings += "[commands]\nenabled = true\n"
     settings += f'[public.tenants.{TENANT}]\norigins = ["{CHAT_SITE}"]\nanonymous = true\n'
     for name in map(_hyphenated, ACTORS):
         settings += f"[tenants.figures-of-{name}.statistics]\nenabled = true\n{ALERT.format(name=name)}"
@@ -248,6 +250,30 @@ def acknowledges_alerts(actor: Actor) -> str:
     return _yes_or_no(code == "unknown_alert")
 
 
+def issues_commands(actor: Actor) -> str:
+    if not _opens_websocket(actor):
+        return "no"
+    client = _client(actor, session_id="of-commands")
+    with closing(client.socket):
+        # There is no such call: only those who may issue the command learn that.
+        code = client.request("command", {"name": "call.hangup", "call_id": "none-of-this-id"})["payload"]["code"]
+    assert code in ("not_allowed", "not_found")
+    return _yes_or_no(code == "not_found")
+
+
+def issues_commands_over_http(actor: Actor) -> str:
+    body = {"name": "call.hangup", "call_id": "none-of-this-id"}
+    status, _ = actor.gateway.http("/ws/commands", method="POST", token=actor.token(), body=body)
+    assert status in (401, 403, 404)
+    return _yes_or_no(status == 404)
+
+
+def reads_own_commands(actor: Actor) -> str:
+    status, _ = actor.gateway.http("/ws/commands/none-of-this-id", token=actor.token())
+    assert status in (401, 403, 404)
+    return _yes_or_no(status == 404)
+
+
 def reads_public_resources(actor: Actor) -> str:
     return _yes_or_no(all(actor.http(path) for path in ("/livez", "/readyz", "/schemas/", "/schemas/alert")))
 
@@ -317,13 +343,19 @@ def _is_source_of(actor: Actor, tenant: str) -> bool:
     another = OTHER if tenant == TENANT else TENANT
     hello = {"source": f"pbx-{secrets.token_hex(4)}", "kind": "asterisk", "instance": "1", "tenants": [tenant]}
     sync = {"scope": "queues", "source_seq": 1, "part": 1, "last": "True", "entities": []}
+    outcome = {"user_id": "101", "command_id": "none-of-this-id", "state": "done"}
     with actor.amp_line() as line:
         if line.carries_out(b"Hello", **hello):
             assert not line.carries_out(b"SyncState", tenant_id=another, **sync)
             assert line.carries_out(b"SyncState", tenant_id=tenant, **sync)
+            assert not line.carries_out(b"CommandOutcome", tenant_id=another, **outcome)
+            assert line.carries_out(b"CommandOutcome", tenant_id=tenant, **outcome)
             return True
     with actor.amp_line() as line:
         assert not line.carries_out(b"SyncState", tenant_id=tenant, **sync)
+        assert not line.carries_out(b"CommandOutcome", tenant_id=tenant, **outcome)
+    with actor.amp_line() as line:
+        assert not line.carries_out(b"Subscribe", kinds=["command"])
     return False
 
 
@@ -375,9 +407,10 @@ ROWS: dict[str, Callable[[Actor], str]] = {
     "connect to /ws": connects_as_staff,
     "connect to /ws for any tenant, with a token of *": names_every_tenant_in_url,
     "connect to /ws/public": connects_as_visitor,
-    **{f"see {family}": _sees(family) for family in (*FAMILIES, *DERIVED)},
+    **{f"see {family}": _sees(family) for family in (*FAMILIES, *DERIVED, *COMMANDS)},
     "write chat.message, chat.typing": writes_in_chats,
     "alert.ack": acknowledges_alerts,
+    "command": issues_commands,
     "GET /livez, GET /readyz, GET /schemas/": reads_public_resources,
     "GET /metrics from elsewhere": reads_metrics,
     "GET /ws/stats": _reads("/ws/stats"),
@@ -389,8 +422,10 @@ ROWS: dict[str, Callable[[Actor], str]] = {
     "GET /ws/snapshot": _reads("/ws/snapshot?events=alert"),
     "POST /ws/events": publishes_over_http,
     "POST /ws/events for any tenant, with a token of *": publishes_over_http_for_others,
+    "POST /ws/commands": issues_commands_over_http,
+    "GET /ws/commands/ID": reads_own_commands,
     "AMP PublishEvent, PublishBatch": publishes_over_amp,
-    "AMP Hello, SyncState": is_a_source,
+    "AMP Hello, SyncState, CommandOutcome": is_a_source,
     "AMP Subscribe": subscribes_over_amp,
     "AMP UserOnline": _commands(b"UserOnline", user_id="101"),
     "AMP DisconnectUser": _commands(b"DisconnectUser", user_id="101"),
@@ -422,6 +457,7 @@ def _seen(actor: Actor) -> dict[str, str]:
     if actor.name not in _SEEN:
         _SEEN[actor.name] = _observe(actor) if _opens_websocket(actor) else _observe_over_amp(actor)
         _SEEN[actor.name].update(_observe_derived(actor))
+        _SEEN[actor.name].update(_observe_commands(actor))
     return _SEEN[actor.name]
 
 
@@ -467,6 +503,9 @@ def _received(client: Any) -> list[dict[str, Any]]:
 def _family(type_: str) -> str:
     """Return the family of a type; those that are derived have families of their own."""
     families = (*DERIVED, *FAMILIES)
+    for family in COMMANDS:
+        if type_ in family.split(", "):
+            return family
     return next(one for one in families if type_ == one or (one.endswith("*") and type_.startswith(one[:-1])))
 
 
@@ -544,6 +583,58 @@ def _derived_cell(actor: Actor, seen: list[dict[str, Any]]) -> str:
         return "own"
     assert users in (set(), {actor.user, "another-user"})
     return "named" if actor.name == "service" else "yes"
+
+
+def _observe_commands(actor: Actor) -> dict[str, str]:
+    """Return what the cells of outcomes should say: of a command of the actor, if it may issue any, and of another."""
+    gateway = actor.gateway
+    with ExitStack() as stack:
+        witness = stack.enter_context(closing(gateway.connect("agent", claims={"sub": "another-user"}).socket))
+        source = stack.enter_context(AmpLine(gateway.ports["AmpServerFactory"][0]))
+        source.ask(b"Authenticate", token=SECRET)
+        # The same one for all actors: of several sources, none would be chosen.
+        hello = {"source": "pbx-of-commands", "kind": "asterisk", "instance": "1", "tenants": [TENANT]}
+        assert b"_error_code" not in source.ask(b"Hello", **hello, capabilities=["agent.state.set"])
+        source.ask(b"Subscribe", kinds=["command"])
+        line = stack.enter_context(AmpLine(gateway.ports["AmpServerFactory"][0]))
+        token = actor.token()
+        if token is not None:
+            line.ask(b"Authenticate", token=token)
+            line.ask(b"Subscribe", kinds=["*"])
+        messages = []
+        if _opens_websocket(actor):
+            client = _client(actor)
+            stack.enter_context(closing(client.socket))
+            if actor.name == "service":
+                client.request("subscribe", {"events": OF_SERVICES})
+            issued = client.request("command", {"name": "agent.state.set", "state": "away"})
+        witness.send(json.dumps({"type": "command", "payload": {"name": "agent.state.set", "state": "away"}}))
+        _tell_outcomes(source, 2 if _opens_websocket(actor) and issued["type"] == "accepted" else 1)
+        while json.loads(witness.recv(timeout=DEADLINE))["type"] != "command.failed":
+            pass
+        if _opens_websocket(actor):
+            messages = client.received_before_pong()
+        line.ask(b"Ping")
+    types = [{"type": event[b"type"].decode()} for event in line.events]
+    own, executed = (_of_family(messages, family) for family in COMMANDS)
+    assert {message["user_id"] for message in own} <= {actor.user}
+    told, made = (bool(_of_family(types, family)) for family in COMMANDS)
+    assert not told, "outcomes are for the asker alone"
+    return {
+        COMMANDS[0]: "no" if not own else "named" if actor.name == "service" else "own",
+        COMMANDS[1]: "yes" if len(executed) > 1 else "over AMP" if made else _yes_or_no(bool(executed)),
+    }
+
+
+def _tell_outcomes(source: AmpLine, count: int) -> None:
+    """Take commands, and tell that they failed."""
+    told = 0
+    while told < count:
+        source.ask(b"Ping")
+        for command in source.events[told:]:
+            key = {name: command[name.encode()].decode() for name in ("tenant_id", "user_id", "command_id")}
+            told += 1
+            source.ask(b"CommandOutcome", **key, state="failed")
 
 
 class Names:
