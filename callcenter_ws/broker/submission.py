@@ -55,6 +55,10 @@ def set_outcome(entry: Entry, outcome: Outcome) -> None:
         submission.answer.callback([outcome for outcome in submission.outcomes if outcome is not None])
 
 
+def _follows(event: Event) -> bool:
+    return event.condition is not None and event.condition.follows
+
+
 class SubmissionQueue:
     """Submitted events that wait for the store: bounded, in order within a tenant, and fair among the tenants.
 
@@ -137,6 +141,9 @@ class SubmissionQueue:
     ) -> tuple[list[Entry], int]:
         """Remove the oldest events of a tenant from the queue, at least one if there is one.
 
+        An event that is appended only with the one before it (``StoreCondition.follows``) is taken with it: a store
+        appends what was taken in one step.
+
         Args:
             max_bytes: bytes of payload after which no further event is taken.
             group_by: take only events for which this returns the same value as for the first.
@@ -150,8 +157,11 @@ class SubmissionQueue:
         if queue is None:
             return entries, size
         group = None if group_by is None else group_by(queue[0][2])
-        while queue and len(entries) < max_events and size < max_bytes:
-            if group_by is not None and group_by(queue[0][2]) != group:
+        while queue:
+            event = queue[0][2]
+            is_full = len(entries) >= max_events or size >= max_bytes
+            is_other = group_by is not None and group_by(event) != group
+            if (is_full or is_other) and not (entries and _follows(event)):
                 break
             entry = queue.popleft()
             entries.append(entry)

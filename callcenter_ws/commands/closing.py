@@ -40,7 +40,8 @@ class Closing:
         source: of the outcome; None: the gateway closes it.
         number: of the outcome within its source; None: it has none.
         state: close it only in this state; None: in any open one.
-        effects: events that carry the command out: it is closed only if the last of them is appended.
+        effect: the event that carries the command out; None: there is none. It closes the command, so that it is
+            appended only if the command is open.
         timestamp: when it ended (RFC 3339); None: now.
     """
 
@@ -49,7 +50,7 @@ class Closing:
     source: str | None = None
     number: SourceNumber | None = None
     state: CommandState | None = None
-    effects: Sequence[Event] = ()
+    effect: Event | None = None
     timestamp: str | None = None
 
 
@@ -73,14 +74,14 @@ class CommandCloser:
         The events are given to the store within the call, so that those of one source keep their order.
 
         Raises:
-            Refusal: of one of the effects, or of the store: nothing was closed.
+            Refusal: of the effect, or of the store: nothing was closed.
         """
         events, now_ms = self.events_of(closing)
         outcomes = await self._broker.publish(events)
         return self._closed(closing, outcomes, now_ms)
 
     async def close_all(self, closings: Sequence[Closing]) -> int:
-        """Close commands without effects in one call of the store; return how many were closed now.
+        """Close commands without effect in one call of the store; return how many were closed now.
 
         Raises:
             Refusal: of the store.
@@ -107,11 +108,13 @@ class CommandCloser:
         told.user_id = record.key.user_id
         told.persist = record.role is not Role.SERVICE
         told.source_rule = closing.number
-        closes = CommandClosing(record.key, outcome, now_ms, closing.source, closing.state)
-        told.condition = StoreCondition(closes=closes, follows=bool(closing.effects))
         executed = self._event(closing, "command.executed", "cmdx", _executed_fields(record, outcome, now_ms))
-        executed.condition = StoreCondition(follows=True)
-        return [*closing.effects, told, executed], now_ms
+        first, *others = events = [told, executed] if closing.effect is None else [closing.effect, told, executed]
+        closes = CommandClosing(record.key, outcome, now_ms, closing.source, closing.state)
+        first.condition = StoreCondition(closes=closes)
+        for event in others:
+            event.condition = StoreCondition(follows=True)
+        return events, now_ms
 
     def _event(self, closing: Closing, type_: str, prefix: str, fields: JsonObject) -> Event:
         record = closing.record
@@ -130,15 +133,13 @@ class CommandCloser:
         return event
 
     def _closed(self, closing: Closing, outcomes: Sequence[PublishResult | Refusal], now_ms: int) -> bool:
-        *of_effects, told, _ = outcomes
-        for refused in of_effects:
-            if isinstance(refused, Refusal):
-                raise refused.copy()
-        if isinstance(told, Refusal):
-            if told.code is ErrorCode.UNKNOWN_COMMAND:
+        # The store appends the others with the first one, or none.
+        closes = outcomes[0]
+        if isinstance(closes, Refusal):
+            if closes.code is ErrorCode.UNKNOWN_COMMAND:
                 return False
-            raise told.copy()
-        if told.duplicate:
+            raise closes.copy()
+        if closes.duplicate:
             return False
         self._count(closing, now_ms)
         return True

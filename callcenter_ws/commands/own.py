@@ -33,6 +33,7 @@ _CODES = {
     ErrorCode.OVERLOADED: OutcomeCode.BUSY,
 }
 
+_LATE = "the gateway could not do this in time; nothing was done"
 _DONE = CommandOutcome(state=CommandState.DONE)
 
 _log = Logger("callcenter_ws.commands")
@@ -85,31 +86,38 @@ class OwnCommands:
 
     async def _carry_out(self, record: CommandRecord) -> None:
         subject = await self._check_again(record)
-        dispatched = await self._store.dispatch(record.key, int(self._clock.time() * 1_000))
-        if dispatched is not None:
-            effects = self._effects(dispatched, subject)
-            await self._closer.close(Closing(record=dispatched, outcome=_DONE, effects=effects))
+        dispatched = await self._store.dispatch(record.key, self._now_ms())
+        if dispatched is None:
+            return
+        if self._now_ms() >= dispatched.deadline_ms:
+            # The store took long to answer, or this process stood still.
+            await self._closer.close(Closing(record=dispatched, outcome=failed(OutcomeCode.TIMEOUT, _LATE)))
+            return
+        await self._closer.close(Closing(record=dispatched, outcome=_DONE, effect=self._effect(dispatched, subject)))
 
-    def _effects(self, record: CommandRecord, subject: Subject) -> list[Event]:
+    def _now_ms(self) -> int:
+        return int(self._clock.time() * 1_000)
+
+    def _effect(self, record: CommandRecord, subject: Subject) -> Event | None:
         asker, type_, fields = stored_request(record)
         choices = self._policy().choices_of(asker.tenant_id)
         if type_.name == DISPOSITION:
-            return [self._event(record, DISPOSITION, _disposition(asker, fields, subject, choices))]
+            return self._event(record, DISPOSITION, _disposition(asker, fields, subject, choices))
         session_id = text_of(fields, "session_id")
         agent = next(iter(subject.agents), None)
         if type_.name == "chat.close":
             ended = {"session_id": session_id, "reason": text_of(fields, "reason"), "ended_by": asker.user_id}
-            return [self._event(record, "chat.session.ended", ended, self._writer(asker))]
+            return self._event(record, "chat.session.ended", ended, self._writer(asker))
         to_agent = text_of(fields, "to_agent_id") or asker.user_id
         if agent == to_agent:
             # It is so already.
-            return []
+            return None
         moved = {"session_id": session_id, "to_agent_id": to_agent, "from_agent_id": agent}
         if type_.name == "chat.accept":
             # Of two who accept a chat at once, the second one finds it assigned.
             writer = ChatWriter(agent=asker.user_id, queues=asker.queues)
-            return [self._event(record, _TRANSFERRED, moved, writer)]
-        return [self._event(record, _TRANSFERRED, moved, self._writer(asker))]
+            return self._event(record, _TRANSFERRED, moved, writer)
+        return self._event(record, _TRANSFERRED, moved, self._writer(asker))
 
     def _writer(self, asker: Principal) -> ChatWriter:
         if asker.role is Role.AGENT and self._policy().agent_chats == "own":

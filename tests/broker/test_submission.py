@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 from callcenter_ws.broker import submission
 from callcenter_ws.broker.submission import Entry, Outcome, SubmissionQueue, set_outcome
 from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.events.event import Event, make_event
+from callcenter_ws.events.event import Event, StoreCondition, make_event
 from callcenter_ws.interfaces import PublishResult
 
 ACME, GLOBEX = "acme", "globex"
@@ -200,3 +200,17 @@ class TestRefusing:
         assert not again[0].called
         assert ids(take(queue)) == "c"
         assert queue.waiting_events == 0
+
+
+def test_an_event_that_follows_another_is_taken_with_it(queue: SubmissionQueue) -> None:
+    events = alerts("abcde")
+    for event in events[1:3]:
+        event.condition = StoreCondition(follows=True)
+    queue.submit(events)
+    assert ids(take(queue, max_events=1)) == "abc"
+    assert ids(queue.take(ACME, EVERYTHING, 1)[0]) == "d"
+    later = alert("g", received_at=1.0)
+    later.condition = StoreCondition(follows=True)
+    queue.submit([alert("f"), later])
+    entries, _ = queue.take(ACME, EVERYTHING, EVERYTHING, lambda event: event.received_at)
+    assert ids(entries) == "efg"
