@@ -86,6 +86,7 @@ To try in another terminal, in the same environment (. .venv/bin/activate):
 
   callcenter-ws tail
   callcenter-ws emit alert '{{"title": "Hello", "message": "from the command line"}}'
+  callcenter-ws command agent.state.set user_id={DEMO_AGENT.user_id} state=break reason=lunch --wait
   wscat -c "{websocket}?snapshot=1" -H "Authorization: Bearer $(callcenter-ws token --role supervisor)"
   wscat -c {websocket}/public -H "Authorization: Bearer $(callcenter-ws token --role visitor --session {DEMO_SESSION})"
 
