@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 DOCS = Path(__file__).parent
 
 if __name__ == "__main__":
@@ -30,6 +32,7 @@ from callcenter_ws.config.settings import KEYS, SECTIONS  # noqa: E402
 from callcenter_ws.delivery.limits import Scope, limits_by_name  # noqa: E402
 from callcenter_ws.errors import CLOSES, ERRORS, CloseCode  # noqa: E402
 from callcenter_ws.events.catalogue import CATALOGUE, CallPayload, EventType  # noqa: E402
+from callcenter_ws.events.commands import COMMANDS  # noqa: E402
 from callcenter_ws.events.methods import EventMethods  # noqa: E402
 from callcenter_ws.runtime.setting_values import range_of  # noqa: E402
 
@@ -96,6 +99,21 @@ def _range(name: str) -> str:
 def setting_effects() -> Iterator[str]:
     """Yield the table of when a reload lets each key take effect."""
     return _table(("key", "takes effect"), [(f"``{key}``", effect.value) for key, effect in EFFECTS.items()])
+
+
+def agent_commands() -> Iterator[str]:
+    """Yield the table of the commands of agents and supervisors."""
+    rows = []
+    for type_ in COMMANDS.values():
+        declared = msgspec.structs.fields(type_.payload)
+        fields = ", ".join(f"``{one.name}``{'' if one.required else '?'}" for one in declared)
+        who = [NO_SCOPE if scope is None else scope.value for scope in (type_.agents, type_.supervisors)]
+        rows.append((f"``{type_.name}``", fields, *who, f"{type_.deadline:g} s"))
+    return _list_table(("command", "fields", "agents", "supervisors", "deadline"), rows)
+
+
+NO_SCOPE = "—"
+"""A role that may not issue a command."""
 
 
 def fixed_limits() -> Iterator[str]:
@@ -394,6 +412,7 @@ TABLES: Mapping[str, Callable[[], Iterator[str]]] = {
     "limits": limits,
     "fixed-limits": fixed_limits,
     "setting-effects": setting_effects,
+    "agent-commands": agent_commands,
     "broadcaster-methods": broadcaster_methods,
     "event-catalogue": event_catalogue,
     "commands": commands,

@@ -8,8 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from amp_line import call
 from page_browser import PageBrowser
-from processes import run, wait_until
+from processes import wait_until
+
+from callcenter_ws.auth.passwords import hash_password
 
 PASSWORD = "correct horse"
 WRONG = "wrong battery staple"
@@ -18,11 +21,10 @@ WRONG = "wrong battery staple"
 def test_signing_in_and_operators_are_recorded(tmp_path: Path, start_gateway: Callable[..., Any]) -> None:
     path = tmp_path / "audit.jsonl"
     gateway = start_gateway("", "--set", f"store.url=sqlite:{tmp_path}/events.sqlite", "--set", f"audit.file={path}")
-    config = ["--config", str(gateway.folder / "callcenter-ws.toml")]
 
-    def operator(*arguments: str, typed: str = "") -> None:
-        done = run(*arguments, *config, input=typed)
-        assert (done.returncode, done.stderr) == (0, ""), done
+    def operator(command: bytes, **arguments: str) -> None:
+        answer = call(gateway.amp_path, command, **{name: text.encode() for name, text in arguments.items()})
+        assert b"_answer" in answer, answer
 
     def lines() -> list[dict[str, Any]]:
         return [json.loads(line) for line in path.read_text().splitlines()]
@@ -32,8 +34,9 @@ def test_signing_in_and_operators_are_recorded(tmp_path: Path, start_gateway: Ca
         return next(line for line in lines() if line["action"] == action)
 
     page = PageBrowser(gateway.port)
-    added = ["user", "add", "anna", "--tenant", "acme", "--role", "supervisor", "--queues", "sales"]
-    operator(*added, "--password-file", "-", typed=f"{PASSWORD}\n")
+    record = hash_password(PASSWORD, log2_n=4)
+    anna = {"name": "anna", "tenant_id": "acme", "user_id": "anna", "role": "supervisor", "queues": ["sales"]}
+    operator(b"AddUser", user=json.dumps({**anna, "password": record}))
     assert wait_for("user.added").items() >= {"name": "anna", "queues": ["sales"], "by_user_id": "unix"}.items()
     assert page.login("anna", WRONG)[0] == 401
     assert page.login(WRONG, PASSWORD)[0] == 401
@@ -45,12 +48,12 @@ def test_signing_in_and_operators_are_recorded(tmp_path: Path, start_gateway: Ca
     # Rotated without a signal; then the gateway is told to reload as well.
     path.rename(tmp_path / "audit.1")
     gateway.process.send_signal(signal.SIGHUP)
-    operator("revoke", "--tenant", "acme", "--user", "bob")
+    operator(b"RevokeToken", tenant_id="acme", user_id="bob")
     assert wait_for("token.revoked").items() >= {"tenant_id": "acme", "user_id": "bob", "closed": 0}.items()
-    operator("disconnect", "bob", "--tenant", "acme")
+    operator(b"DisconnectUser", tenant_id="acme", user_id="bob", reason="stuck page")
     wait_for("user.disconnected")
-    operator("user", "remove", "anna")
+    operator(b"RemoveUser", name="anna")
     assert wait_for("user.removed")["name"] == "anna"
     everything = path.read_text() + (tmp_path / "audit.1").read_text()
-    assert not any(secret in everything for secret in (PASSWORD, WRONG, gateway.secret))
+    assert not any(secret in everything for secret in (PASSWORD, WRONG, record, gateway.secret))
     assert path.stat().st_mode & 0o777 == 0o600
