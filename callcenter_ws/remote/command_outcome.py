@@ -6,14 +6,17 @@ import msgspec
 from twisted.logger import Logger
 
 from callcenter_ws.amp.commands import CommandOutcome as SendOutcome
+from callcenter_ws.errors import Refusal
 from callcenter_ws.events.commands import CommandKey, CommandOutcome, CommandState, OutcomeCode
 from callcenter_ws.interfaces import PublishResult
 from callcenter_ws.remote.gateway_connection import GatewayConnection
 from callcenter_ws.remote.pending_event import PendingEvent
-from callcenter_ws.runtime.json import encode_json
+from callcenter_ws.runtime.json import decode_json, encode_json
 
 MAX_MESSAGE_LENGTH = 500
 MAX_DATA_BYTES = 4_096
+MAX_DATA_CONTAINERS = 1_000
+"""The limits of the gateway. A message is cut, and data that are too large are not sent."""
 
 _log = Logger()
 
@@ -51,6 +54,9 @@ def done(data: object = None) -> CommandOutcome:
         raise ValueError(f"expected a dict or None, not {type(data).__name__}")
     try:
         text = encode_json(data)
+        decode_json(text, MAX_DATA_CONTAINERS)
+    except Refusal as refusal:
+        raise ValueError(refusal.message) from None
     except (TypeError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
         raise ValueError(f"it cannot be encoded as JSON ({type(error).__name__})") from None
     if len(text) > MAX_DATA_BYTES:

@@ -140,6 +140,7 @@ def _unknown_code(command: Command) -> None:
         (lambda command: [1], ("done", None, None, None)),
         (lambda command: {"long": "x" * 5_000}, ("done", None, None, None)),
         (lambda command: {"no": object()}, ("done", None, None, None)),
+        (lambda command: {"many": [[] for _ in range(1_300)]}, ("done", None, None, None)),
     ],
 )
 async def test_every_result_of_a_function_is_an_outcome(
