@@ -182,6 +182,17 @@ class Agents:
             agent.members.discard(member)
             self._touch(agent, time)
 
+    def memberships(self, user_id: str) -> Iterable[Member]:
+        """Return the memberships of a user, in any order."""
+        agent = self._agents.get(user_id)
+        return () if agent is None else tuple(agent.members)
+
+    def state_of(self, tenant_id: str, user_id: str) -> str:
+        """Return the state of a user as it was published; empty: it is not logged in."""
+        agent = self._agents.get(user_id)
+        told = None if agent is None else agent.told.get(tenant_id)
+        return "" if told is None else told.state
+
     def change_member(self, member: Member, time: float) -> None:
         """Note that the status of a member, its pause or its work after a call has changed."""
         agent = self._agents.get(member.user.user_id) if member.user is not None else None

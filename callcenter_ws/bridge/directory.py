@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -100,6 +100,19 @@ class Directory:
             self._bound[device] = user
         self._users.clear()
         self.version += 1
+
+    def devices_of(self, user_id: str) -> Iterator[str]:
+        """Yield the devices of a user that are known by name: where it signed in, then those of the table."""
+        for known in (self._bound, self._table):
+            yield from [device for device, user in known.items() if user.user_id == user_id]
+
+    def user(self, user_id: str) -> User:
+        """Return a user by its id, with what the table and its sign-in tell of it."""
+        for known in (self._table, self._bound):
+            for user in known.values():
+                if user.user_id == user_id:
+                    return user
+        return User(user_id)
 
     def learn_name(self, user_id: str, name: str) -> None:
         """Remember the first name of a queue member of the user, for users whose name the table does not have."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
@@ -21,10 +21,12 @@ from callcenter_ws.bridge.outgoing import Unit
 from callcenter_ws.bridge.settings import GatewaySettings, SourceSettings
 from callcenter_ws.bridge.traffic import Traffic
 from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.remote import EventBroadcaster, SpoolUnusable
+from callcenter_ws.events.commands import OutcomeCode
+from callcenter_ws.remote import Command, CommandFailed, EventBroadcaster, SpoolUnusable
 from callcenter_ws.remote.retry_log import RetryLog
 from callcenter_ws.runtime.background import spawn
 from callcenter_ws.runtime.clock import Clock, Timer
+from callcenter_ws.runtime.json import JsonObject
 from callcenter_ws.runtime.log_fields import reason_of
 from callcenter_ws.runtime.slicer import Slicer
 
@@ -138,6 +140,7 @@ class ExchangeService(Service):
     def use(self, settings: SourceSettings, secret: str) -> None:
         """Use other settings and another secret from now on: what a reload changes in place."""
         is_other_secret = secret != self.secret
+        is_switched = settings.commands.enabled is not self.settings.commands.enabled
         self.settings, self.secret = settings, secret
         if tenants_of(settings) != self.health.tenants:
             # ``Hello`` names the tenants of a source, once for each connection.
@@ -145,7 +148,8 @@ class ExchangeService(Service):
         else:
             if self._connection is not None:
                 self._link.send(self._connection.reload(settings, self._clock.time()))
-            if is_other_secret and self.health.is_up is False:
+            if is_switched or (is_other_secret and self.health.is_up is False):
+                # Commands need events of the exchange that are not asked for without them.
                 spawn(self._reconnect())
 
     async def _relink(self, earlier: Deferred[None] | None) -> None:
@@ -168,7 +172,14 @@ class ExchangeService(Service):
 
     def _new_link(self) -> GatewayLink:
         return GatewayLink(
-            self._reactor, self._clock, self._gateway, self.settings, self._token, self.counters, self._leave
+            self._reactor,
+            self._clock,
+            self._gateway,
+            self.settings,
+            self._token,
+            self.counters,
+            self._leave,
+            self._carry_out,
         )
 
     def _open(self) -> None:
@@ -197,6 +208,8 @@ class ExchangeService(Service):
 
     def _connect(self) -> None:
         """Connect to the exchange, with a state machine that continues from what the spool has."""
+        if not self.settings.commands.enabled:
+            self._link.can_do(())
         self._connection = KINDS[self.settings.kind](
             self._reactor,
             self._clock,
@@ -268,6 +281,16 @@ class ExchangeService(Service):
             # The machine may have met a bug. A new one continues from what was stored.
             self._cancel_retry()
             self._retry = self._clock.call_later(retry_seconds, lambda: spawn(self._reconnect()))
+
+    def can_do(self, names: Collection[str]) -> None:
+        """Declare the commands that the exchange can carry out."""
+        if self._connection is not None:
+            self._link.can_do(names)
+
+    async def _carry_out(self, command: Command) -> JsonObject | None:
+        if self._connection is None:
+            raise CommandFailed(OutcomeCode.SOURCE_DOWN, "the exchange is not connected")
+        return await self._connection.carry_out(command)
 
     # Sending
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
 from twisted.internet.interfaces import IReactorTime
@@ -12,7 +12,9 @@ from callcenter_ws.bridge.outgoing import Unit
 from callcenter_ws.bridge.settings import SourceSettings
 from callcenter_ws.bridge.tenants import Report
 from callcenter_ws.bridge.traffic import Traffic
+from callcenter_ws.remote import Command
 from callcenter_ws.runtime.clock import Clock
+from callcenter_ws.runtime.json import JsonObject
 from callcenter_ws.runtime.slicer import Slicer
 
 
@@ -30,6 +32,9 @@ class ExchangeListener(Protocol):
 
     def lost(self, loss: Loss, retry_seconds: float) -> None:
         """Note that there is no session, and when the next attempt is; called after each attempt that fails."""
+
+    def can_do(self, names: Collection[str]) -> None:
+        """Note which commands the exchange can carry out, when that is known first, and whenever it changes."""
 
 
 class ExchangeConnection(Protocol):
@@ -55,6 +60,13 @@ class ExchangeConnection(Protocol):
 
         Args:
             time: now, in Unix seconds.
+        """
+
+    async def carry_out(self, command: Command) -> JsonObject | None:
+        """Carry out a command, and return its data for the asker.
+
+        Raises:
+            CommandFailed: it was not carried out, or that is not known.
         """
 
     @property

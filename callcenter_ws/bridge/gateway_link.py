@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -10,6 +10,7 @@ from twisted.python.failure import Failure
 
 from callcenter_ws import __version__
 from callcenter_ws.bridge.counters import SourceCounters
+from callcenter_ws.bridge.declared_commands import CarryOut, DeclaredCommands
 from callcenter_ws.bridge.health import SourceHealth
 from callcenter_ws.bridge.outgoing import Unit
 from callcenter_ws.bridge.settings import GatewaySettings, SourceSettings
@@ -32,6 +33,7 @@ class GatewayLink:
         reactor: as for ``EventBroadcaster``.
         token: returns what to authenticate with; None on a unix socket that needs nothing.
         refused: called when a unit cannot be kept: there is no room, or the source is another's.
+        carry_out: carries out the commands that are declared.
 
     Attributes:
         health: whether the source is up, for each of its tenants.
@@ -48,6 +50,7 @@ class GatewayLink:
         token: Callable[[], str] | None,
         counters: SourceCounters,
         refused: Callable[[Refusal], None],
+        carry_out: CarryOut,
     ) -> None:
         self._gateway = gateway
         self._source = settings.name
@@ -71,6 +74,7 @@ class GatewayLink:
             state_changed=self._link_changed,
         )
         self._sender = UnitSender(self.broadcaster, settings.name, counters, clock.time)
+        self._commands = DeclaredCommands(self.broadcaster, carry_out)
 
     def open(self) -> None:
         """Open the spool, and connect to the gateway.
@@ -85,6 +89,7 @@ class GatewayLink:
         self.is_open = True
         if not self.broadcaster.records:
             self._forget()
+        self._commands.restore()
 
     async def close(self) -> None:
         """Send what is left, within ``gateway.stop_timeout``; the rest stays in the spool."""
@@ -104,6 +109,11 @@ class GatewayLink:
             self._sender.send(unit)
         except Refusal as refusal:
             self._refused(refusal)
+
+    def can_do(self, names: Collection[str]) -> None:
+        """Declare the commands that the exchange can carry out."""
+        if self.is_open:
+            self.send(self._commands.declare(names))
 
     def _link_changed(self, state: LinkState, reason: str) -> None:
         was_linked, self._is_linked = self._is_linked, state is LinkState.CONNECTED

@@ -161,6 +161,10 @@ def _source(decoder: TableDecoder, table: _Tables, key: str) -> SourceSettings |
     for number, rule in enumerate(source.tenants, 1):
         if not any((rule.variable, rule.account_code, rule.context, rule.queue, rule.domain, rule.device)):
             decoder.report(f"{key}.tenants[{number}]", f"matches everything; write tenant = {rule.tenant!r} above")
+    if source.commands.hot_desks and not source.commands.device:
+        decoder.report(f"{key}.commands.device", "is missing: it tells the devices of hot_desks")
+    if source.commands.consult and not source.commands.context:
+        decoder.report(f"{key}.commands.context", "is missing: consultations are dialed there")
     return source
 
 

@@ -134,6 +134,12 @@ class Members:
         if device is None:
             self._mapped = (self._directory.version, self._rules.version)
 
+    def remap_phone(self, phone: str, time: float) -> None:
+        """Look up the users of the members of one phone again, also of those that have their status from its hint."""
+        extension = phone.partition("/")[2]
+        for device in [name for name in self._devices if name == phone or (extension and extension in name)]:
+            self.remap(time, device)
+
     def log_in(self, device: str, user: User | None, time: float) -> None:
         """Give the members of an agent of the exchange the user who logged in as it; None: it has logged off.
 

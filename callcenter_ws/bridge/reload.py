@@ -13,7 +13,7 @@ from callcenter_ws.bridge.service import BridgeService
 from callcenter_ws.bridge.settings import BridgeSettings, SourceSettings
 from callcenter_ws.runtime.setting_problems import ConfigError
 
-IN_PLACE_OF_SOURCES = ("agents", "agent_pattern", "directions", "tenant", "tenants", "secret_file")
+IN_PLACE_OF_SOURCES = ("agents", "agent_pattern", "commands", "directions", "tenant", "tenants", "secret_file")
 """The keys of a source that a reload changes."""
 
 _AUTHENTICATION = "gateway.token_file"

@@ -12,6 +12,7 @@ from pathlib import Path
 from callcenter_ws.bridge.patterns import compile_pattern
 from callcenter_ws.bridge.settings import (
     AgentEntry,
+    CommandSettings,
     Directions,
     GatewaySettings,
     MetricsSettings,
@@ -30,6 +31,10 @@ _NAME = re.compile("[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", re.ASCII)
 _VARIABLE = re.compile("[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _MAX_PATTERN_LENGTH = 1_000
 _LISTENING = ("tcp", "unix")
+_DIALPLAN_NAME = re.compile("[A-Za-z0-9_.-]{1,79}", re.ASCII)
+_DEVICE = re.compile(r"[A-Za-z0-9]{1,16}/[A-Za-z0-9_.@/-]{0,40}\{extension\}[A-Za-z0-9_.@/-]{0,40}", re.ASCII)
+_EXTENSION = re.compile("[A-Za-z0-9_.-]{1,64}", re.ASCII)
+_FOLDER = re.compile("[A-Za-z0-9_./-]{1,200}", re.ASCII)
 
 
 def source_name(text: str) -> str:
@@ -156,6 +161,41 @@ def listening_endpoint(text: str) -> EndpointDescription:
     return description
 
 
+def dialplan_context(text: str) -> str:
+    """Check the name of a context of the dialplan; empty means none."""
+    if text and not _DIALPLAN_NAME.fullmatch(text):
+        raise ValueError(f"{shown(text)} is not the name of a context: 1 to 79 letters, digits and _ . - are allowed")
+    return text
+
+
+def device_template(text: str) -> str:
+    """Check the device of an extension; empty means none."""
+    if text and not (_DEVICE.fullmatch(text) and text.count("{extension}") == 1):
+        raise ValueError(f"{shown(text)} is not a device with {{extension}} in it, as PJSIP/{{extension}}")
+    return text
+
+
+def extension(text: str) -> str:
+    """Check the extension of a phone."""
+    if not _EXTENSION.fullmatch(text):
+        raise ValueError(f"{shown(text)} is not an extension: 1 to 64 letters, digits and _ . - are allowed")
+    return text
+
+
+def queue_name(text: str) -> str:
+    """Check the name of a queue."""
+    if not text:
+        raise ValueError("expected the name of a queue, got an empty string")
+    return identifier(text)
+
+
+def record_folder(text: str) -> str:
+    """Check a folder on the exchange, which gets no other characters than the bridge's own file names; empty: none."""
+    if text and (not _FOLDER.fullmatch(text) or ".." in text.split("/")):
+        raise ValueError(f"{shown(text)} is not a folder on the exchange: letters, digits and _ . - / are allowed")
+    return text
+
+
 CHECKS: Mapping[tuple[type, str], Check] = {
     (GatewaySettings, "endpoint"): client_endpoint,
     (GatewaySettings, "token_file"): secret_file,
@@ -180,6 +220,15 @@ CHECKS: Mapping[tuple[type, str], Check] = {
     (TenantRule, "queue"): pattern,
     (TenantRule, "domain"): single_line,
     (TenantRule, "device"): pattern,
+    (CommandSettings, "context"): dialplan_context,
+    (CommandSettings, "originate_context"): dialplan_context,
+    (CommandSettings, "monitor_context"): dialplan_context,
+    (CommandSettings, "destinations"): pattern,
+    (CommandSettings, "device"): device_template,
+    (CommandSettings, "hot_desks"): extension,
+    (CommandSettings, "queues"): pattern,
+    (CommandSettings, "login_queues"): queue_name,
+    (CommandSettings, "record_folder"): record_folder,
 }
 """The checks by table and field."""
 

@@ -79,6 +79,43 @@ class Directions(_Table, frozen=True):
     internal: tuple[str, ...] = ()
 
 
+class CommandSettings(_Table, frozen=True):
+    """What commands may do at an exchange: ``[sources.commands]``.
+
+    Attributes:
+        enabled: whether the bridge carries out commands at all.
+        context: the context of the dialplan in which destinations of transfers and consultations are dialed; empty:
+            there are none.
+        originate_context: the same for calls that agents begin; empty: ``context``.
+        monitor_context: the context whose extensions let a supervisor listen; empty: there is none.
+        destinations: a pattern of destinations, which matches the whole; empty: an optional ``+`` and up to 32 digits,
+            ``*`` and ``#``.
+        check_destinations: whether the exchange is asked first if its dialplan has the destination.
+        device: the device of an extension, with ``{extension}`` in its place; empty: only devices that are known from
+            ``agents`` and queues are called.
+        hot_desks: the extensions of phones that agents may sign in at.
+        queues: patterns of the queues whose members commands may add and remove; each matches the whole name.
+        login_queues: the queues that an agent joins who is in none and becomes available.
+        consult: whether the feature codes for attended transfers may be used.
+        record_folder: the folder of the exchange for recordings; empty: nothing is recorded.
+        record_format: the ending of their names, by which Asterisk chooses the format.
+    """
+
+    enabled: bool = False
+    context: str = ""
+    originate_context: str = ""
+    monitor_context: str = ""
+    destinations: str = ""
+    check_destinations: bool = True
+    device: str = ""
+    hot_desks: tuple[str, ...] = ()
+    queues: tuple[str, ...] = ()
+    login_queues: tuple[str, ...] = ()
+    consult: bool = False
+    record_folder: str = ""
+    record_format: Literal["wav", "wav49", "gsm", "ulaw", "alaw", "sln"] = "wav"
+
+
 class SourceSettings(_Table, frozen=True):
     """One exchange.
 
@@ -91,6 +128,7 @@ class SourceSettings(_Table, frozen=True):
             and to this machine it may in any case.
         ping_interval: seconds between pings of a silent exchange.
         audit_interval: seconds between comparisons with the exchange's own lists.
+        commands: what commands may do there.
     """
 
     name: str
@@ -106,6 +144,7 @@ class SourceSettings(_Table, frozen=True):
     allow_plain_login: bool = False
     ping_interval: Annotated[float, Meta(ge=1, le=600)] = 15
     audit_interval: Annotated[float, Meta(ge=60, le=86_400)] = 3_600
+    commands: CommandSettings = CommandSettings()
 
 
 class MetricsSettings(_Table, frozen=True):

@@ -96,6 +96,11 @@ class TenantRules:
                 return rule.tenant
         return self._default or self._none("call", name)
 
+    @property
+    def default(self) -> str:
+        """The tenant of what no rule matches; empty: it has none."""
+        return self._default
+
     def of_queue(self, queue: str) -> str:
         """Return the tenant of a queue; empty: it has none."""
         return self._cached("", queue) or self._default or self._none("queue", queue)

@@ -12,6 +12,7 @@ from callcenter_ws.bridge.load import SECTIONS, load
 from callcenter_ws.bridge.settings import (
     AgentEntry,
     BridgeSettings,
+    CommandSettings,
     Directions,
     GatewaySettings,
     LogSettings,
@@ -325,9 +326,14 @@ def settings_in(text: str) -> set[str]:
 
 
 def test_the_file_in_etc_has_every_setting() -> None:
-    tables = {**SECTIONS, "sources": SourceSettings, "sources.tenants": TenantRule}
+    tables = {
+        **SECTIONS,
+        "sources": SourceSettings,
+        "sources.commands": CommandSettings,
+        "sources.tenants": TenantRule,
+    }
     expected = {f"{section}.{name}" for section, cls in tables.items() for name in fields_of(cls)}
-    expected -= {"sources.tenants"}
+    expected -= {"sources.tenants", "sources.commands"}
     assert settings_in(ETC_FILE.read_text()) == expected
 
 

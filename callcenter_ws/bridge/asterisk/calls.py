@@ -30,6 +30,7 @@ class AsteriskCalls:
         tracker: their channels.
         handlers: by the name of the event.
         member_status: has to be called with ``QueueMemberStatus``, too.
+        redirected: has to be called when a command has sent a party elsewhere, of which the exchange tells nothing.
     """
 
     def __init__(self, outgoing: Outgoing, parties: Parties, tenants: TenantRules, set_activity: SetActivity) -> None:
@@ -66,6 +67,7 @@ class AsteriskCalls:
             "UnParkedCall": transfers.unparked,
         }
         self.member_status = dials.member_status
+        self.redirected = transfers.redirected
         self.handlers: dict[str, Callable[[AmiMessage, float], None]] = {
             name: self._handler(translate) for name, translate in translations.items()
         }
@@ -88,6 +90,10 @@ class AsteriskCalls:
         """Move all times, because the exchange's clock was set."""
         self.book.shift(by)
         self.tracker.delayed.shift(by)
+
+    def hangs_up(self, call: Call, time: float) -> None:
+        """Note that an agent ends a call by a command: the exchange tells that something on it did."""
+        self.tracker.notes(call).request("agent", time)
 
     def _conclude(self, call: Call) -> None:
         self.tracker.conclude(call)

@@ -9,6 +9,9 @@ from callcenter_ws.bridge.asterisk.devices import device_of_channel
 MAX_CHANNELS = 60_000
 """Channels at one time. What further ones do is not seen, and counted."""
 
+LISTENER_PREFIX = "ccws-listen-"
+"""Begins the Uniqueid that a bridge gives the channel of a supervisor who listens: it is no part of a call."""
+
 MAX_UNIQUEID = 150
 """Characters of a Uniqueid, which Asterisk limits to 149. A longer one is none."""
 

@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 
 from callcenter_ws.bridge.asterisk.login import Credentials
+from callcenter_ws.bridge.asterisk.message import AmiMessage
 from callcenter_ws.bridge.asterisk.session import AmiSession, Machine
 from callcenter_ws.bridge.asterisk.session_protocol import SessionProtocol
 from callcenter_ws.bridge.exchange_connection import ExchangeListener
@@ -38,6 +39,19 @@ class ExchangeMachine(Machine, Interface):
         """Return what has to be sent since the last call."""
 
 
+class SessionUser(Interface):
+    """Sends actions of its own in the sessions: ``commands.runner.Runner``."""
+
+    def connected(self, send: Callable[..., str]) -> None:
+        """Use a session, whose exchange is known."""
+
+    def disconnected(self) -> None:
+        """Note that there is no session any more."""
+
+    def respond(self, message: AmiMessage) -> None:
+        """Take the response to an action."""
+
+
 class AmiConnection:
     """Maintains one session with an exchange.
 
@@ -48,6 +62,9 @@ class AmiConnection:
         slicer: divides the work of all exchanges over turns of the reactor.
         wanted: the events that the machine wants; None: all.
         ping_interval, audit_interval: as in ``SourceSettings``.
+
+    Attributes:
+        user: sends actions of its own; None: nothing does.
     """
 
     def __init__(
@@ -69,6 +86,8 @@ class AmiConnection:
         self._wanted = wanted
         self._ping_interval = ping_interval
         self._audit_interval = audit_interval
+        self.user: SessionUser | None = None
+        self._used: AmiSession | None = None
         self.clock = clock
         self.slicer = slicer
         self.listener = listener
@@ -95,9 +114,15 @@ class AmiConnection:
     async def stop(self) -> None:
         """End the session, and do not reconnect. The listener is not told."""
         self._is_stopped = True
+        self._disuse()
         if self._protocol is not None:
             self._protocol.stop()
         await self._service.stopService()
+
+    def flush(self) -> None:
+        """Send the actions of ``user`` that wait in the session."""
+        if self._protocol is not None:
+            self._protocol.flush()
 
     def audit(self) -> None:
         """Compare with the exchange's lists now, or as soon as there is a session."""
@@ -170,12 +195,27 @@ class AmiConnection:
         self._backoff.reset()
         self._refused_backoff.reset()
         self.listener.synchronized(session.version, session.boot)
+        if self.user is not None and self._used is not session and not self._is_stopped:
+            self._disuse()
+            self._used, session.responses = session, self.user.respond
+            self.user.connected(session.act)
+            self.flush()
+
+    def _disuse(self) -> None:
+        """Tell the user of the session that it has ended."""
+        used, self._used = self._used, None
+        if used is not None:
+            used.responses = None
+            if self.user is not None:
+                self.user.disconnected()
 
     def ended(self, protocol: SessionProtocol, loss: Loss) -> None:
         """Report the end of a session."""
         if protocol.session is not None:
             self._ended_sessions.add(_traffic_of(protocol.session))
             self._over_limit += protocol.session.framing.over_limit
+        if self._used is not None and self._used is protocol.session:
+            self._disuse()
         if self._draining is protocol:
             self._draining = None
         if self._protocol is protocol:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from callcenter_ws.bridge.asterisk.channels import Channel
+from callcenter_ws.bridge.asterisk.channels import LISTENER_PREFIX, Channel
 from callcenter_ws.bridge.asterisk.delayed import GOES_ON
 from callcenter_ws.bridge.asterisk.tracker import Tracker
 from callcenter_ws.bridge.asterisk.unseen import UnseenDials
@@ -248,7 +248,8 @@ class Dials:
         """Handle ``Hangup``: a channel has ended."""
         channel = self._table.remove(headers.get("Uniqueid", ""))
         if channel is None:
-            self._tracker.stray("Hangup")
+            if not headers.get("Linkedid", "").startswith(LISTENER_PREFIX):
+                self._tracker.stray("Hangup")
             return
         call = self._tracker.call_of(channel)
         if call is None:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from twisted.internet.endpoints import clientFromString
 from twisted.internet.interfaces import IReactorTime
 
+from callcenter_ws.bridge.asterisk.commands.catalogue import PROOFS
+from callcenter_ws.bridge.asterisk.commands.executor import CommandExecutor
 from callcenter_ws.bridge.asterisk.connection import AmiConnection
 from callcenter_ws.bridge.asterisk.login import credentials_of
 from callcenter_ws.bridge.asterisk.machine import AsteriskMachine
@@ -16,7 +18,10 @@ from callcenter_ws.bridge.outgoing import Unit
 from callcenter_ws.bridge.settings import SourceSettings
 from callcenter_ws.bridge.tenants import Report
 from callcenter_ws.bridge.traffic import Traffic
+from callcenter_ws.events.commands import OutcomeCode
+from callcenter_ws.remote import Command, CommandFailed
 from callcenter_ws.runtime.clock import Clock
+from callcenter_ws.runtime.json import JsonObject
 from callcenter_ws.runtime.slicer import Slicer
 
 
@@ -36,7 +41,8 @@ class AsteriskConnection:
         report: Report,
         listener: ExchangeListener,
     ) -> None:
-        self._machine = AsteriskMachine(settings, records, report)
+        is_commanded = settings.commands.enabled
+        self._machine = AsteriskMachine(settings, records, report, observed=PROOFS if is_commanded else frozenset())
         self._connection = AmiConnection(
             clientFromString(reactor, settings.endpoint.text),
             reactor,
@@ -49,6 +55,13 @@ class AsteriskConnection:
             ping_interval=settings.ping_interval,
             audit_interval=settings.audit_interval,
         )
+        self._commands: CommandExecutor | None = None
+        if is_commanded:
+            connection = self._connection
+            self._commands = CommandExecutor(
+                self._machine, settings, clock, listener.can_do, connection.handled, connection.flush
+            )
+            connection.user = self._commands.runner
 
     def start(self) -> None:
         """Connect, and reconnect until ``stop``."""
@@ -65,7 +78,15 @@ class AsteriskConnection:
     def reload(self, settings: SourceSettings, time: float) -> Unit:
         """Use other settings, of those that a reload changes in place; return what follows from them."""
         self._machine.reload(settings, time)
+        if self._commands is not None:
+            self._commands.use(settings)
         return self._machine.take()
+
+    async def carry_out(self, command: Command) -> JsonObject | None:
+        """Carry out a command of the gateway, and return its data."""
+        if self._commands is None:
+            raise CommandFailed(OutcomeCode.UNSUPPORTED, "the settings of the bridge allow no commands")
+        return await self._commands.carry_out(command)
 
     @property
     def traffic(self) -> Traffic:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
+from callcenter_ws.bridge.asterisk.commands.capabilities import commands_of, missing, rights
 from callcenter_ws.bridge.asterisk.devices import AsteriskDevices
 from callcenter_ws.bridge.asterisk.filters import filter_lines, has_structured_filters
 from callcenter_ws.bridge.asterisk.message import AmiMessage
@@ -57,7 +58,8 @@ class Finding:
 def findings(facts: Facts, settings: SourceSettings) -> Iterator[Finding]:
     """Yield all findings."""
     yield from _exchange(facts)
-    yield from _write_rights(facts)
+    yield from _write_rights(facts, settings)
+    yield from _commands(facts, settings)
     yield from _events(facts)
     yield from _queues(facts)
     yield from _devices(facts, settings)
@@ -75,7 +77,7 @@ def manager_section(facts: Facts, settings: SourceSettings, wanted: frozenset[st
         "deny = 0.0.0.0/0.0.0.0",
         permit,
         "read = system,call,agent,dialplan",
-        "write = reporting",
+        f"write = {','.join(['reporting', *rights(settings.commands)])}",
         "writetimeout = 10000",
         *filter_lines(facts.version, wanted, rules.variables),
     ]
@@ -102,7 +104,7 @@ def _exchange(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def _write_rights(facts: Facts) -> Iterator[Finding]:
+def _write_rights(facts: Facts, settings: SourceSettings) -> Iterator[Finding]:
     denied = [name for name, text in facts.refused.items() if text == "Permission denied"]
     if denied:
         yield Finding(Level.PROBLEM, f"write = reporting is missing: the user may not use {', '.join(denied)}")
@@ -112,9 +114,29 @@ def _write_rights(facts: Facts) -> Iterator[Finding]:
         if text != "Permission denied":
             hint = "; is app_queue loaded?" if name == "QueueStatus" else ""
             yield Finding(Level.PROBLEM, f"{name} is refused: {text}{hint}")
-    excess = [right for right in _DANGEROUS if right in facts.write]
+    needed = rights(settings.commands)
+    excess = [right for right in _DANGEROUS if right in facts.write and right not in needed]
     if excess:
         text = f"the user has rights that the bridge does not need: write = {', '.join(excess)}"
+        yield Finding(Level.NOTE, text)
+
+
+def _commands(facts: Facts, settings: SourceSettings) -> Iterator[Finding]:
+    """Say which of the commands that the settings allow can be carried out."""
+    if not settings.commands.enabled:
+        return
+    if not facts.actions:
+        yield Finding(Level.UNKNOWN, "the exchange does not tell which actions the user may use, and so no commands")
+        return
+    possible = sorted(commands_of(facts.actions, settings.commands))
+    if possible:
+        yield Finding(Level.OK, f"commands that can be carried out: {_some(possible)}")
+    for name, actions in missing(facts.actions, settings.commands).items():
+        text = f"{name} cannot be carried out: the user may not use {', '.join(actions)}"
+        yield Finding(Level.PROBLEM, f"{text}; give it write = {','.join(['reporting', *rights(settings.commands)])}")
+    unchecked = settings.commands.check_destinations and settings.commands.context
+    if unchecked and "ShowDialPlan" not in facts.actions:
+        text = "the user may not use ShowDialPlan: a call that is transferred to a number that does not exist is lost"
         yield Finding(Level.NOTE, text)
 
 

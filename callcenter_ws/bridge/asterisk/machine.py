@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from callcenter_ws.bridge.agents import Agents
 from callcenter_ws.bridge.asterisk.calls import AsteriskCalls
@@ -14,6 +14,7 @@ from callcenter_ws.bridge.asterisk.message import AmiMessage
 from callcenter_ws.bridge.asterisk.parties import Parties
 from callcenter_ws.bridge.asterisk.reconcile import Audit, forgetting_boot, reconcile_calls
 from callcenter_ws.bridge.asterisk.snapshot import AmiSnapshot
+from callcenter_ws.bridge.desks import Desk, Desks
 from callcenter_ws.bridge.directory import Directory
 from callcenter_ws.bridge.members import Members
 from callcenter_ws.bridge.outgoing import Outgoing, Unit
@@ -32,18 +33,30 @@ class AsteriskMachine:
     Args:
         records: what an earlier process stored with its events.
         report: called for what has no tenant; see ``TenantRules``.
+        observed: the names of events that it does not need itself, and passes on to ``observe``.
 
     Attributes:
+        observe: called with each event that is wanted, after it was handled; None: it is not.
         wanted: the names of the events that ``handle`` takes; others need not be parsed. None: all.
     """
 
     wanted: frozenset[str] | None = None
 
-    def __init__(self, settings: SourceSettings, records: Mapping[str, bytes], report: Report | None = None) -> None:
+    def __init__(
+        self,
+        settings: SourceSettings,
+        records: Mapping[str, bytes],
+        report: Report | None = None,
+        *,
+        observed: frozenset[str] = frozenset(),
+    ) -> None:
         self._settings = settings
         self._time = 0.0
+        self.observe: Callable[[AmiMessage], None] | None = None
         self._outgoing = Outgoing(settings.name)
         self.directory = Directory(settings.agents, settings.agent_pattern, AsteriskDevices())
+        self.desks = Desks(self._outgoing, self.directory)
+        self.desks.restore(records)
         self.rules = TenantRules(settings.tenants, settings.tenant, report)
         self.agents = Agents(self._outgoing, self.directory)
         self.members = Members(self._outgoing, self.directory, self.rules, self.agents)
@@ -58,7 +71,7 @@ class AsteriskMachine:
         self._comparison: Iterator[None] | None = None
         self._handlers: dict[str, Handler] = {**self._queue_members.handlers, **self.calls.handlers}
         self._handlers["QueueMemberStatus"] = self._member_status
-        self.wanted = frozenset(self._handlers)
+        self.wanted = frozenset(self._handlers) | observed
 
     def handle(self, message: AmiMessage, arrived: float) -> None:
         """Translate one event. A comparison that has begun is finished first.
@@ -67,8 +80,12 @@ class AsteriskMachine:
             arrived: when it arrived, in Unix seconds; used where the message has no ``Timestamp``.
         """
         handler = self._handlers.get(message.name)
-        if handler is None:
-            return
+        if handler is not None:
+            self._handle(handler, message, arrived)
+        if self.observe is not None:
+            self.observe(message)
+
+    def _handle(self, handler: Handler, message: AmiMessage, arrived: float) -> None:
         if self._comparison is not None:
             self.finish_comparison()
         time = self._time = self._clock.read(message.headers.get("Timestamp", ""), arrived)
@@ -90,7 +107,29 @@ class AsteriskMachine:
         Args:
             arrived: the present time of this machine; every event that has arrived was handled.
         """
+        self._time = max(self._time, self._clock.now(arrived))
         self.advance(self._clock.now(arrived))
+        self.agents.settle()
+
+    @property
+    def time(self) -> float:
+        """The time of the exchange, in Unix seconds."""
+        return self._time
+
+    # Signing in at a phone
+
+    def sign_in(self, desk: Desk) -> None:
+        """Give a phone to a user; its members are this user's from now on."""
+        self.finish_comparison()
+        self.desks.sign_in(desk)
+        self.members.remap_phone(desk.device, self._time)
+        self.agents.settle()
+
+    def sign_out(self, desk: Desk) -> None:
+        """Give a phone back to the user whom the settings name."""
+        self.finish_comparison()
+        self.desks.sign_out(desk)
+        self.members.remap_phone(desk.device, self._time)
         self.agents.settle()
 
     @property

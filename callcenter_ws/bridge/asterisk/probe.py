@@ -51,6 +51,7 @@ class Facts:
         is_booted: whether it said that it is booted, which only the class ``system`` is told.
         used_challenge: whether the login proved the secret by a challenge.
         refused: the actions that were refused, with the exchange's text.
+        actions: the actions that the user may use.
         write: the rights of the user, as far as the actions show them that it may use.
         read: the classes that it may read; None: the user has no right to ask that.
         settings: the general settings of the manager interface, where the user may ask for them.
@@ -66,6 +67,7 @@ class Facts:
     is_booted: bool = False
     used_challenge: bool = True
     refused: dict[str, str] = field(default_factory=dict)
+    actions: frozenset[str] = frozenset()
     write: set[str] = field(default_factory=set)
     read: frozenset[str] | None = None
     settings: dict[str, str] = field(default_factory=dict)
@@ -201,6 +203,7 @@ class Probe(Protocol):
             facts.system_name = message.get("SystemName")
         elif action is _COMMANDS:
             facts.write.update(_rights(message))
+            facts.actions = frozenset(name for name, text in message.headers.items() if "(Priv: " in text)
         elif message.get("CoreStartupTime"):
             facts.started = f"{message.get('CoreStartupDate')} {message.get('CoreStartupTime')}"
 

@@ -7,7 +7,7 @@ again, in the same manner.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from enum import StrEnum
 from typing import Protocol
@@ -88,6 +88,7 @@ class AmiSession:
         state: read it after each call; ``loss`` is set once it is ``LOST``.
         synchronizations: how many complete lists the machine was given.
         version, boot: of the exchange, from the lists.
+        responses: called with the responses to actions of ``act``.
     """
 
     def __init__(
@@ -127,6 +128,7 @@ class AmiSession:
         self.abandoned_audits = 0
         self.version = ""
         self.boot = ""
+        self.responses: Callable[[AmiMessage], None] | None = None
 
     def feed(self, data: bytes) -> None:
         """Take bytes of the exchange; ``step`` handles the messages in them."""
@@ -191,6 +193,14 @@ class AmiSession:
             self._request_settings()
         else:
             self._audit_is_requested = True
+
+    def act(self, name: str, *headers: tuple[str, str]) -> str:
+        """Send an action, whose response is passed to ``responses``; return its ActionID.
+
+        Raises:
+            InvalidValueError: a value cannot be sent.
+        """
+        return self._send(name, *headers)
 
     def lose(self, reason: LostReason, text: str) -> None:
         """End the session; has no effect if it has ended."""
@@ -267,8 +277,8 @@ class AmiSession:
         elif self._ping_id and message.get("ActionID") == self._ping_id:
             self._ping_id = ""
             self._clock.expect_nothing()
-        elif not self._filters.receive(message):
-            self._take_answer(message, arrived)
+        elif not (self._filters.receive(message) or self._take_answer(message, arrived)) and self.responses is not None:
+            self.responses(message)
 
     def _receive_login(self, login: Login, message: AmiMessage) -> None:
         loss = login.receive(message)

@@ -126,6 +126,11 @@ class SessionProtocol(Protocol):
             self.session.audit()
             self._settle(self.session)
 
+    def flush(self) -> None:
+        """Send what the session has to send."""
+        if self.session is not None and not self._is_ended:
+            self._settle(self.session)
+
     def resume(self) -> None:
         """Handle what has been received while an earlier connection was in the way."""
         self._schedule()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from callcenter_ws.bridge.asterisk.call_notes import FAR_END_CAUSES, CallNotes
-from callcenter_ws.bridge.asterisk.channels import MAX_UNIQUEID, Channel, ChannelTable
+from callcenter_ws.bridge.asterisk.channels import LISTENER_PREFIX, MAX_UNIQUEID, Channel, ChannelTable
 from callcenter_ws.bridge.asterisk.delayed import DelayedWork
 from callcenter_ws.bridge.asterisk.parties import Parties
 from callcenter_ws.bridge.call import Call, Party
@@ -144,6 +144,8 @@ class Tracker:
                 self.enter_call(target, channel)
 
     def _add(self, uniqueid: str, name: str, headers: Mapping[str, str], prefix: str) -> Channel | None:
+        if _linkedid(headers, prefix, uniqueid).startswith(LISTENER_PREFIX):
+            return None
         channel = self.table.add(uniqueid, name)
         if channel is not None:
             channel.context = channel.context or headers.get(f"{prefix}Context", "")

@@ -28,7 +28,11 @@ class Transfers:
             return
         sender = self._sender(call, channel)
         self._leave(call, channel, time)
-        self._book.transfer(call, Transfer("blind", sender, headers.get("Extension", "") or "unknown", time))
+        self.redirected(call, sender, headers.get("Extension", "") or "unknown", time)
+
+    def redirected(self, call: Call, sender: Party | None, destination: str, time: float) -> None:
+        """Note that the other party of an agent was sent to an extension: tell it when it rings there."""
+        self._book.transfer(call, Transfer("blind", sender, destination, time))
         call_id = call.call_id
 
         def tell(_: float) -> None:

@@ -1,0 +1,357 @@
+"""The runner of commands, without an exchange: deadlines, losses, refusals, hostile values, tenants, capabilities."""
+
+from __future__ import annotations
+
+import pytest
+from command_transcripts import COMMANDS, Exchange
+from msgspec.structs import replace
+
+from callcenter_ws.bridge.asterisk.commands import runner as module
+from callcenter_ws.bridge.asterisk.commands.capabilities import AVAILABLE, commands_of, configured, missing, rights
+from callcenter_ws.bridge.settings import CommandSettings, TenantRule
+from callcenter_ws.events.commands import COMMANDS as CATALOGUE
+
+MEMBER = {"Queue": "support", "Location": "PJSIP/201", "StateInterface": "PJSIP/201", "Status": "1", "Paused": "0"}
+PAUSED = {"Queue": "support", "Interface": "PJSIP/201", "StateInterface": "PJSIP/201", "Paused": "1", "Status": "1"}
+CALL = {
+    "Channel": "PJSIP/trunk-acme-00000001",
+    "Uniqueid": "1.1",
+    "Linkedid": "1.1",
+    "Context": "from-trunk-acme",
+    "Exten": "7000",
+    "ChannelState": "4",
+}
+PHONE = {"DestChannel": "PJSIP/201-00000002", "DestUniqueid": "1.2", "DestLinkedid": "1.1"}
+
+
+@pytest.fixture
+def exchange() -> Exchange:
+    """An exchange whose user may use all actions, with one member in support."""
+    exchange = Exchange()
+    exchange.connect(*AVAILABLE, members=(MEMBER,))
+    exchange.actions.clear()
+    return exchange
+
+
+def ring(exchange: Exchange) -> None:
+    """Begin a call from outside that rings at 201."""
+    exchange.event("Newchannel", **CALL)
+    exchange.event("DialBegin", **CALL, **PHONE)
+    exchange.event("DialState", **CALL, **PHONE, DialStatus="RINGING")
+
+
+def talk(exchange: Exchange) -> None:
+    ring(exchange)
+    exchange.event("DialEnd", **CALL, **PHONE, DialStatus="ANSWER")
+
+
+def test_a_response_is_no_proof(exchange: Exchange) -> None:
+    exchange.order("agent.state.set", state="break", reason="lunch")
+    assert exchange.actions == [
+        ("QueuePause", {"Queue": "support", "Interface": "PJSIP/201", "Paused": "true", "Reason": "lunch"})
+    ]
+    exchange.respond("Success")
+    assert exchange.outcomes == []
+    exchange.event("QueueMemberPause", **PAUSED, PausedReason="lunch")
+    assert exchange.outcomes == [{"data": {"state": "break"}}]
+
+
+def test_a_proof_that_comes_before_the_response_is_one(exchange: Exchange) -> None:
+    exchange.order("agent.state.set", state="break", reason="lunch")
+    exchange.event("QueueMemberPause", **PAUSED, PausedReason="lunch")
+    assert exchange.code == "done"
+    exchange.respond("Success")
+    assert len(exchange.outcomes) == 1
+
+
+def test_what_is_so_already_is_done_at_once(exchange: Exchange) -> None:
+    exchange.order("queue.member.unpause", queue_name="support")
+    assert (exchange.code, exchange.actions) == ("done", [])
+
+
+def test_the_state_machine_knows_what_proves_it_before_the_outcome(exchange: Exchange) -> None:
+    exchange.order("agent.state.set", state="break")
+    exchange.event("QueueMemberPause", **PAUSED, PausedReason="")
+    # ``finish`` took them.
+    assert [event.type for event in exchange.events_at_outcome][-2:] == ["queue.member.paused", "agent.state.changed"]
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("Interface not found", "not_found"),
+        ("Permission denied", "unsupported"),
+        ("Something\x1belse", "rejected"),
+    ],
+)
+def test_what_the_exchange_refuses_has_its_words(exchange: Exchange, text: str, code: str) -> None:
+    exchange.order("queue.member.pause", queue_name="support")
+    exchange.respond("Error", Message=text)
+    assert exchange.code == code
+    assert exchange.outcomes[-1]["message"] == f"the exchange refuses it: {text}".replace("\x1b", "?")
+
+
+def test_a_command_that_was_refused_in_a_part_has_failed(exchange: Exchange) -> None:
+    exchange.event(
+        "QueueMemberAdded", Queue="vip", Interface="PJSIP/201", StateInterface="PJSIP/201", Status="1", Paused="0"
+    )
+    exchange.order("agent.state.set", state="break")
+    assert [action["Queue"] for _, action in exchange.actions] == ["support", "vip"]
+    exchange.respond("Success", 0 - len(exchange.actions))
+    assert exchange.outcomes == []
+    exchange.respond("Error", Message="Interface not found")
+    assert exchange.outcomes == [{"code": "failed", "message": "1 of 2 parts were refused: Interface not found"}]
+
+
+# Time and losses
+
+
+def test_nothing_is_sent_after_the_deadline(exchange: Exchange) -> None:
+    exchange.order("agent.state.set", state="break", seconds=0)
+    assert (exchange.code, exchange.actions) == ("timeout", [])
+    talk(exchange)
+    exchange.order("call.transfer", call_id="pbx1-1.1", destination="204", seconds=5)
+    assert [name for name, _ in exchange.actions] == ["ShowDialPlan"]
+    exchange.now += 5
+    exchange.respond("Success")
+    assert (exchange.code, len(exchange.actions)) == ("timeout", 1)
+
+
+def test_what_is_not_shown_in_time_is_not_known(exchange: Exchange) -> None:
+    exchange.order("agent.state.set", state="break")
+    exchange.respond("Success")
+    exchange.now += 5
+    exchange.runner.expire(exchange.last)
+    assert exchange.code == "outcome_unknown"
+    exchange.event("QueueMemberPause", **PAUSED)
+    assert len(exchange.outcomes) == 1
+
+
+def test_a_question_that_is_not_answered_in_time_has_changed_nothing(exchange: Exchange) -> None:
+    talk(exchange)
+    exchange.order("call.transfer", call_id="pbx1-1.1", destination="204")
+    exchange.runner.expire(exchange.last)
+    assert exchange.code == "timeout"
+
+
+def test_a_loss_of_the_exchange_leaves_open_what_was_begun(exchange: Exchange) -> None:
+    talk(exchange)
+    exchange.order("call.transfer", call_id="pbx1-1.1", destination="204")
+    exchange.order("agent.state.set", state="break")
+    exchange.runner.disconnected()
+    assert [outcome["code"] for outcome in exchange.outcomes] == ["source_down", "outcome_unknown"]
+    exchange.order("agent.state.set", state="available")
+    assert exchange.code == "source_down"
+
+
+def test_commands_are_bounded(exchange: Exchange, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_RUNNING", 2)
+    for _ in range(3):
+        exchange.order("agent.state.set", state="break")
+    assert [outcome["code"] for outcome in exchange.outcomes] == ["busy"]
+
+
+def test_a_bug_ends_the_command_and_nothing_else(exchange: Exchange, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> object:
+        raise RuntimeError
+
+    monkeypatch.setattr(exchange.machine.agents, "memberships", broken)
+    exchange.order("agent.state.set", state="break")
+    assert (exchange.code, exchange.bugs, exchange.runner.running) == ("failed", 1, 0)
+
+
+# Values
+
+
+@pytest.mark.parametrize(
+    "destination",
+    [
+        *("204\r\nAction: Originate", "204\n", "204\x00", "${SHELL(id)}", "204&205", "204,1", "204@internal", "2 04"),
+        *("", "2" * 65, "204)", "204(x", "Local/204", "²04", "+", "++49"),
+    ],
+)
+def test_a_destination_with_other_characters_is_refused(exchange: Exchange, destination: str) -> None:
+    talk(exchange)
+    exchange.order("call.transfer", call_id="pbx1-1.1", destination=destination)
+    exchange.order("call.originate", destination=destination)
+    exchange.order("call.consult", call_id="pbx1-1.1", destination=destination)
+    assert [outcome["code"] for outcome in exchange.outcomes] == ["rejected"] * 3
+    assert exchange.actions == []
+
+
+def test_a_configured_pattern_allows_no_characters_of_the_dialplan(exchange: Exchange) -> None:
+    exchange.world.use(replace(COMMANDS, destinations=".*", check_destinations=False))
+    talk(exchange)
+    for destination in ("204,1", "${X}", "a&b", "x/y", "(1)"):
+        exchange.order("call.originate", destination=destination)
+        assert exchange.code == "rejected"
+    exchange.order("call.originate", destination="sales-desk")
+    assert exchange.actions[-1][1]["Exten"] == "sales-desk"
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"state": "break", "reason": "a\r\nAction: Hangup"},
+        {"state": "break", "reason": "a\x00"},
+        {"state": "available", "extension": "204\r\nX: y"},
+        {"state": "available", "extension": "204&PJSIP/202"},
+        {"state": "available", "user_id": "201\n"},
+        {"state": "asleep"},
+        {"state": "break", "application": "System"},
+    ],
+)
+def test_other_values_with_line_breaks_or_unknown_fields_are_refused(
+    exchange: Exchange, payload: dict[str, object]
+) -> None:
+    exchange.order("agent.state.set", **payload)
+    assert (exchange.code, exchange.actions) == ("rejected", [])
+
+
+def test_no_action_has_an_application_or_a_variable() -> None:
+    exchange = Exchange()
+    exchange.connect(*AVAILABLE, members=(MEMBER,))
+    talk(exchange)
+    exchange.order("call.originate", destination="204")
+    exchange.respond("Success")
+    exchange.order("call.monitor", role="supervisor", asker="301", call_id="pbx1-1.1", mode="listen")
+    exchange.order("call.record", call_id="pbx1-1.1", action="start")
+    assert {name for name, _ in exchange.actions} >= {"Originate", "MixMonitor"}
+    for _, headers in exchange.actions:
+        assert not {"Application", "Data", "Variable", "Command"} & set(headers)
+
+
+def test_a_channel_whose_name_is_a_pattern_is_not_hung_up(exchange: Exchange) -> None:
+    exchange.event("Newchannel", **{**CALL, "Channel": "/^PJSIP.*$/"})
+    exchange.event("QueueCallerJoin", **{**CALL, "Channel": "/^PJSIP.*$/"}, Queue="support", Position="1")
+    exchange.order("call.hangup", role="supervisor", call_id="pbx1-1.1")
+    assert (exchange.code, exchange.actions) == ("rejected", [])
+
+
+# Who may do what
+
+
+def test_calls_and_queues_of_other_tenants_do_not_exist(exchange: Exchange) -> None:
+    talk(exchange)
+    for name, payload in (
+        ("call.hangup", {"call_id": "pbx1-1.1"}),
+        ("call.monitor", {"call_id": "pbx1-1.1", "mode": "listen"}),
+        ("queue.member.pause", {"queue_name": "support", "user_id": "201"}),
+        ("queue.member.add", {"queue_name": "support", "user_id": "201"}),
+        ("call.originate", {"destination": "204"}),
+    ):
+        exchange.order(name, role="supervisor", tenant_id="globex", **payload)
+        assert exchange.code == "not_found", name
+    exchange.order("agent.state.set", tenant_id="globex", state="break")
+    assert exchange.code == "rejected"
+    assert exchange.actions == []
+
+
+def test_an_agent_pauses_in_queues_of_its_tenant_only() -> None:
+    exchange = Exchange()
+    exchange.machine.rules.replace((TenantRule(tenant="globex", queue="globex-"),), "acme")
+    exchange.connect(*AVAILABLE, members=(MEMBER, {**MEMBER, "Queue": "globex-desk"}))
+    exchange.order("agent.state.set", state="break")
+    assert [action.get("Queue") for _, action in exchange.actions[1:]] == ["support"]
+
+
+def test_a_user_with_the_same_id_in_another_tenant_has_no_phone_here(exchange: Exchange) -> None:
+    exchange.order("agent.state.set", asker="500", state="available", extension="204")
+    assert exchange.world.device_of("acme", "500") == "PJSIP/204"
+    exchange.order("call.originate", asker="500", tenant_id="globex", destination="201")
+    assert exchange.code == "not_found"
+
+
+def test_an_agent_acts_on_its_own_calls_only(exchange: Exchange) -> None:
+    talk(exchange)
+    for name, payload in (
+        ("call.hangup", {}),
+        ("call.transfer", {"destination": "204"}),
+        ("call.consult", {"destination": "204"}),
+        ("call.record", {"action": "start"}),
+    ):
+        exchange.order(name, asker="202", call_id="pbx1-1.1", **payload)
+        assert exchange.code == "not_allowed", name
+    exchange.order("call.consult", asker="301", role="supervisor", call_id="pbx1-1.1", destination="204")
+    exchange.respond("Success")
+    assert exchange.code == "not_allowed"
+
+
+def test_an_agent_to_whom_a_call_rings_may_hang_it_up(exchange: Exchange) -> None:
+    ring(exchange)
+    exchange.order("call.hangup", call_id="pbx1-1.1")
+    assert exchange.actions == [("Hangup", {"Channel": CALL["Channel"]})]
+    exchange.event("Hangup", Uniqueid="1.2", Linkedid="1.1")
+    assert exchange.outcomes == []
+    exchange.event("Hangup", **CALL)
+    assert exchange.code == "done"
+
+
+def test_a_call_that_moves_on_while_its_target_is_looked_up_is_not_transferred(exchange: Exchange) -> None:
+    talk(exchange)
+    exchange.order("call.transfer", call_id="pbx1-1.1", destination="204")
+    exchange.event("Hangup", **CALL)
+    exchange.event("Hangup", Channel="PJSIP/201-00000002", Uniqueid="1.2", Linkedid="1.1")
+    exchange.respond("Success")
+    assert (exchange.code, [name for name, _ in exchange.actions]) == ("not_found", ["ShowDialPlan"])
+
+
+def test_supervisors_may_give_any_phone_to_an_agent(exchange: Exchange) -> None:
+    exchange.order("agent.state.set", asker="500", state="available", extension="299")
+    assert exchange.code == "not_allowed"
+    exchange.order("agent.state.set", asker="500", state="available", extension="299", extension_claim="299")
+    assert exchange.actions[-1] == (
+        "QueueAdd",
+        {
+            "Queue": "support",
+            "Interface": "PJSIP/299",
+            "MemberName": "500",
+            "Penalty": "0",
+            "Paused": "false",
+        },
+    )
+    exchange.order("agent.state.set", asker="501", state="available", extension="299", extension_claim="299")
+    assert exchange.code == "busy"
+    exchange.order("agent.state.set", asker="301", role="supervisor", user_id="501", state="break", extension="299")
+    desk = exchange.machine.desks.get("PJSIP/299")
+    assert desk is not None and desk.user_id == "501"
+
+
+# Capabilities
+
+
+def test_capabilities_are_what_settings_and_rights_allow() -> None:
+    assert set(configured(CommandSettings())) == set()
+    assert set(configured(COMMANDS)) <= set(CATALOGUE)
+    assert commands_of(AVAILABLE, COMMANDS) == set(configured(COMMANDS))
+    assert commands_of(AVAILABLE, CommandSettings(enabled=True)) == {
+        *("agent.state.set", "queue.member.pause", "queue.member.unpause", "call.hangup")
+    }
+    assert commands_of({"Hangup"}, COMMANDS) == {"call.hangup"}
+    assert missing({"Hangup", "Originate"}, replace(COMMANDS, consult=False))["call.transfer"] == ["Redirect"]
+
+
+def test_rights_are_those_that_are_needed() -> None:
+    assert rights(CommandSettings()) == []
+    assert rights(CommandSettings(enabled=True)) == ["call", "agent"]
+    assert rights(replace(COMMANDS, record_folder="")) == ["call", "agent", "originate"]
+    assert rights(COMMANDS) == ["system", "call", "agent", "originate"]
+
+
+def test_a_command_that_is_not_declared_is_refused_here_too(exchange: Exchange) -> None:
+    exchange.world.use(CommandSettings(enabled=True))
+    exchange.runner.settings_changed()
+    assert exchange.changes == 2
+    exchange.order("call.originate", destination="204")
+    assert exchange.code == "unsupported"
+    exchange.order("call.answer", call_id="pbx1-1.1")
+    assert exchange.code == "unsupported"
+
+
+def test_nothing_is_carried_out_before_the_exchange_has_told_what_it_can() -> None:
+    exchange = Exchange()
+    exchange.synchronize((MEMBER,))
+    exchange.runner.connected(exchange.send)
+    exchange.order("agent.state.set", state="break")
+    assert exchange.code == "source_down"
+    assert exchange.runner.capabilities is None
