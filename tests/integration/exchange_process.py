@@ -24,7 +24,8 @@ class Commands(LineReceiver):
     MAX_LENGTH = 1_000_000
 
     def __init__(self, port: int, user: str, secret: str) -> None:
-        self.player = AmiPlayer(ReactorClock(reactor), [PlayerUser(user, secret)])
+        rights = frozenset({"reporting", "agent"})
+        self.player = AmiPlayer(ReactorClock(reactor), [PlayerUser(user, secret, write=rights)])
         self.port = port
         self.listening: Any = None
 

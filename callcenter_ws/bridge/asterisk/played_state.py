@@ -112,6 +112,19 @@ class PlayedState:
                 yield {"Event": "BridgeListItem", **bridge}
 
     @property
+    def queue_names(self) -> tuple[str, ...]:
+        """The names of the queues."""
+        return tuple(dict.fromkeys((*self._queues, *(queue for queue, _ in (*self._members, *self._entries)))))
+
+    def member(self, queue: str, interface: str) -> Headers | None:
+        """Return a member as its events tell of it; None if there is none."""
+        listed = self._members.get((queue, interface))
+        if listed is None:
+            return None
+        others = {key: value for key, value in listed.items() if key not in ("Name", "Location", "Queue")}
+        return {"Queue": queue, "MemberName": listed["Name"], "Interface": interface, **others, "Ringinuse": "0"}
+
+    @property
     def call_count(self) -> int:
         """The number of channels."""
         return len(self._channels)

@@ -20,27 +20,14 @@ from twisted.python.failure import Failure
 from callcenter_ws.bridge.asterisk.actions import challenge_key
 from callcenter_ws.bridge.asterisk.framing import parse_block
 from callcenter_ws.bridge.asterisk.message import AmiMessage
+from callcenter_ws.bridge.asterisk.played_actions import CHANGES, changed_by
 from callcenter_ws.bridge.asterisk.played_events import PlayedEvent
+from callcenter_ws.bridge.asterisk.played_rights import ACTIONS, LISTS, RIGHTS
 from callcenter_ws.bridge.asterisk.played_state import PlayedState
 from callcenter_ws.runtime.clock import Clock
 from callcenter_ws.runtime.transports import TwistedTransport
 
 Headers = Mapping[str, str]
-
-_LISTS = {
-    "QueueStatus": ("QueueStatusComplete", "Queue status will follow"),
-    "CoreShowChannels": ("CoreShowChannelsComplete", "Channels will follow"),
-    "BridgeList": ("BridgeListComplete", "Bridge listing will follow"),
-}
-_RIGHTS = {
-    "CoreSettings": ("system", "reporting"),
-    "CoreStatus": ("system", "reporting"),
-    "CoreShowChannels": ("system", "reporting"),
-    "Filter": ("system",),
-}
-"""The actions that need one of these rights; the others need none."""
-
-_ACTIONS = (*_LISTS, "CoreSettings", "CoreStatus", "Filter", "ListCommands", "Ping", "Logoff")
 
 MAX_ACTION_BYTES = 65_536
 
@@ -51,7 +38,7 @@ class PlayerUser:
 
     Attributes:
         read: the classes of the events that it gets; ``all`` is every class.
-        write: the rights for actions.
+        write: the rights for actions; ``agent`` lets it change queues.
     """
 
     name: str
@@ -263,7 +250,7 @@ class _PlayerSession(Protocol):
             self._reply(action, "Error", {"Message": "Permission denied"})
 
     def _may(self, name: str) -> bool:
-        return self.user is not None and (name not in _RIGHTS or not self.user.write.isdisjoint(_RIGHTS[name]))
+        return self.user is not None and (name not in RIGHTS or not self.user.write.isdisjoint(RIGHTS[name]))
 
     def _log_in(self, action: AmiMessage) -> None:
         user = self._player.users.get(action.get("Username"))
@@ -290,7 +277,7 @@ class _PlayerSession(Protocol):
         self._classes = read if "all" in asked else read & asked
 
     def _answer(self, name: str, action: AmiMessage) -> None:
-        if name in _LISTS:
+        if name in LISTS:
             self._answer_list(name, action)
         elif name == "Ping":
             self._reply(action, "Success", {"Ping": "Pong", "Timestamp": f"{self._player.clock.time():.6f}"})
@@ -302,6 +289,8 @@ class _PlayerSession(Protocol):
             self._exclude(action)
         elif name == "ListCommands":
             self._reply(action, "Success", dict(self._commands()))
+        elif name in CHANGES:
+            self._change(action)
         elif name == "Logoff":
             self._reply(action, "Goodbye", {"Message": "Thanks for all the fish."})
             self.transport.loseConnection()
@@ -309,8 +298,18 @@ class _PlayerSession(Protocol):
             text = f"Invalid/unknown command: {name}. Use Action: ListCommands to show available commands."
             self._reply(action, "Error", {"Message": text})
 
+    def _change(self, action: AmiMessage) -> None:
+        """Change queues; Asterisk may send the events before or after the response."""
+        player = self._player
+        now = player.clock.time()
+        response, text, events = changed_by(action, player.state, now)
+        for headers in events:
+            block = _encoded(headers)
+            player.send(PlayedEvent(now, block, parse_block(block)))
+        self._reply(action, response, {"Message": text})
+
     def _answer_list(self, name: str, action: AmiMessage) -> None:
-        end, text = _LISTS[name]
+        end, text = LISTS[name]
         own = {"ActionID": action.get("ActionID")}
         self._reply(action, "Success", {"EventList": "start", "Message": text})
         items = list(self._player.state.lists(name, self._player.clock.time()))
@@ -320,9 +319,9 @@ class _PlayerSession(Protocol):
 
     def _commands(self) -> Iterator[tuple[str, str]]:
         """Yield the actions that the user may use, as far as this server has them."""
-        for name in _ACTIONS:
+        for name in ACTIONS:
             if self._may(name):
-                rights = ",".join((*_RIGHTS[name], "all")) if name in _RIGHTS else "<none>"
+                rights = ",".join((*RIGHTS[name], "all")) if name in RIGHTS else "<none>"
                 yield name, f" (Priv: {rights})"
 
     def _core_status(self) -> Headers:
