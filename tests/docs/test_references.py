@@ -67,5 +67,8 @@ SERVED = {
 }
 """Paths of URLs."""
 
-OF_ASTERISK = {"manager.conf", "manager_custom.conf", "queues.conf", "extensions.conf", "pjsip.conf"}
+OF_ASTERISK = {
+    *("manager.conf", "manager_custom.conf", "queues.conf", "extensions.conf", "pjsip.conf"),
+    *("asterisk.conf", "features.conf"),
+}
 """Files of the exchange."""
