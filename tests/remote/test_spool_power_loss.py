@@ -1,4 +1,4 @@
-"""Model-based test of SpoolFile under power losses: no number is given twice, and the generation is kept.
+"""Model-based test of SpoolFile under power losses: no number is given twice, generation and taken commands are kept.
 
 What was synced to disk survives. Of what was written since, any part may be on the disk, and its end may be torn.
 """
@@ -12,8 +12,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from callcenter_ws.events.commands import CommandKey
 from callcenter_ws.remote import spool_file
 from callcenter_ws.remote.spool_file import Row, SpoolFile
+from callcenter_ws.remote.taken_commands import TakenCommand
 
 BLOCK = 8
 
@@ -25,6 +27,7 @@ class PowerLossMachine(RuleBasedStateMachine):
         sent: the highest number that may have been sent; every number up to it may have been given.
         written: the rows that were ever written, by key; ``deleted``: keys of those that were deleted.
         synced_rows: keys of the rows that were on the disk at the last sync.
+        taken: the ids of the commands that were taken; each may have been begun.
     """
 
     def __init__(self) -> None:
@@ -33,6 +36,7 @@ class PowerLossMachine(RuleBasedStateMachine):
         self.block, spool_file.BLOCK_NUMBERS = spool_file.BLOCK_NUMBERS, BLOCK
         self.number = self.key = self.sent = self.losses = 0
         self.generation: int | None = None
+        self.taken: list[str] = []
         self.written: dict[int, Row] = {}
         self.deleted: set[int] = set()
         self.synced_rows: set[int] = set()
@@ -50,6 +54,7 @@ class PowerLossMachine(RuleBasedStateMachine):
         assert source.reserved >= self.sent, "a number would be given twice"
         assert source.generation == self.generation
         assert source.instance == "instance"
+        assert [command.key.command_id for command in self.file.taken()] == self.taken, "one would be begun twice"
         rows = self.file.rows()
         assert {row[0] for row in rows} >= self.synced_rows - self.deleted, "what was synced is lost"
         assert all(self.written[row[0]] == row for row in rows)
@@ -99,6 +104,12 @@ class PowerLossMachine(RuleBasedStateMachine):
     def next_generation(self) -> None:
         self.generation = (self.generation or 0) + 1
         self.file.keep_generation(self.generation)
+        self.after_commit()
+
+    @rule()
+    def take(self) -> None:
+        self.taken.append(f"c{len(self.taken)}")
+        self.file.take(TakenCommand(CommandKey("acme", "7", self.taken[-1]), "call.hangup", 0), [])
         self.after_commit()
 
     @rule(part=st.floats(0, 1), garbage=st.binary(max_size=64))
