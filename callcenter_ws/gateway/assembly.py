@@ -50,6 +50,7 @@ from callcenter_ws.http.wallboards import WallboardsResource
 from callcenter_ws.interfaces import Audit
 from callcenter_ws.ops.account_metrics import AccountMetrics
 from callcenter_ws.ops.audit_metrics import AuditMetrics
+from callcenter_ws.ops.command_metrics import CommandMetrics
 from callcenter_ws.ops.delivery_metrics import DeliveryMetrics
 from callcenter_ws.ops.event_metrics import EventMetrics
 from callcenter_ws.ops.figure_metrics import FigureMetrics
@@ -152,6 +153,7 @@ def assemble(
     amp_factory.log.connections = settings.log.connections
     core.hub.outgoing.others.append(lambda: amp_factory.waiting_bytes)
     _add_metrics(core, limits, admission, amp_factory)
+    core.metrics.add(CommandMetrics(core.commands.counters))
     core.metrics.add(AccountMetrics(signing.accounts.outcomes))
     core.metrics.add(AuditMetrics(audit.counters, lambda: audit.waiting))
     node_metrics = None if handoff is None else NodeMetrics(reactor, handoff, core.metrics.render)

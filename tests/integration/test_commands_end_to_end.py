@@ -302,6 +302,84 @@ def test_a_thousand_commands_at_once_have_one_outcome_each(tenant: Tenant) -> No
     assert done == ids
 
 
+def test_chats_are_accepted_transferred_and_closed_by_the_gateway(tenant: Tenant, gateway: Any) -> None:
+    alice, bob, boss = tenant.client(), tenant.client("bob"), tenant.client("boss", "supervisor")
+    gateway.publish("chat.session.started", {"session_id": "chat", "queue_name": "web"}, tenant_id=tenant.name)
+    assert accepted(alice, "chat.accept", session_id="chat")["source"] is None
+    moved, done = alice.receive_type("chat.transferred"), alice.receive_type("command.done")
+    assert (moved["payload"]["to_agent_id"], done["seq"]) == ("alice", moved["seq"] + 1)
+    # Already so.
+    accepted(alice, "chat.accept", session_id="chat")
+    alice.receive_type("command.done")
+    assert refused(bob, "chat.accept", session_id="chat") == "not_found"
+    assert refused(bob, "chat.close", session_id="chat") == "not_found"
+    accepted(alice, "chat.transfer", session_id="chat", to_agent_id="bob")
+    alice.receive_type("command.done")
+    assert refused(alice, "chat.close", session_id="chat") == "not_found"
+    accepted(boss, "chat.close", session_id="chat", reason="solved")
+    ended = bob.receive_type("chat.session.ended")["payload"]
+    assert (ended["reason"], ended["ended_by"]) == ("solved", "boss")
+    boss.receive_type("command.done")
+    assert refused(boss, "chat.close", session_id="chat") == "not_found"
+
+
+def test_of_two_who_accept_a_chat_at_once_one_gets_it(tenant: Tenant, gateway: Any) -> None:
+    agents = [tenant.client(name) for name in ("alice", "bob", "carol")]
+    gateway.publish("chat.session.started", {"session_id": "chat"}, tenant_id=tenant.name)
+    for agent in agents:
+        agent.send("command", {"name": "chat.accept", "session_id": "chat", "command_id": "a"}, id="a")
+    got = 0
+    for agent in agents:
+        while (message := agent.receive())["type"] not in ("command.done", "command.failed", "error"):
+            pass
+        got += message["type"] == "command.done"
+    assert got == 1
+
+
+def test_a_source_of_chats_is_asked_in_place_of_the_gateway(tenant: Tenant) -> None:
+    crm, alice = tenant.source("chats", "chat.close", name="crm"), tenant.client()
+    crm.publish("chat.session.started", {"session_id": "chat", "agent_id": "alice"}, tenant_id=tenant.name)
+    assert accepted(alice, "chat.close", session_id="chat")["source"] == crm.name
+    assert crm.command()["name"] == "chat.close"
+    assert refused(alice, "chat.transfer", session_id="chat", to_agent_id="bob") == "unsupported"
+
+
+def test_a_disposition_is_recorded_during_the_call_and_after_it(tenant: Tenant) -> None:
+    source, alice, bob = tenant.source(), tenant.client(), tenant.client("bob")
+    tenant.answered_call(source, "c1", queue_name="sales")
+    fields = {"call_id": "c1", "code": "resolved"}
+    assert refused(bob, "call.disposition", **fields) == "not_allowed"
+    assert refused(alice, "call.disposition", call_id="c1", code="none of the list") == "invalid_message"
+    accepted(alice, "call.disposition", **fields, note="called back")
+    told = alice.receive_type("call.disposition")["payload"]
+    assert told == {
+        "call_id": "c1", "code": "resolved", "label": "Resolved", "note": "called back", "queue_name": "sales",
+        "agent_id": "alice",
+    }  # fmt: skip
+    alice.receive_type("command.done")
+    source.publish("call.ended", {"unique_id": "c1", "duration": 3}, tenant_id=tenant.name)
+    accepted(alice, "call.disposition", **fields)
+    alice.receive_type("command.done")
+    assert refused(bob, "call.disposition", **fields) == "not_allowed"
+    assert refused(alice, "call.disposition", call_id="c0", code="resolved") == "not_found"
+
+
+def test_a_service_waits_for_the_outcome_over_http(tenant: Tenant, gateway: Any) -> None:
+    source = tenant.source()
+    token = gateway.token("service", sub="crm", tenant_id=tenant.name)
+    body = {"name": "call.originate", "destination": "100", "command_id": "o1"}
+    status, answer = gateway.http("/ws/commands", method="POST", token=token, body=body)
+    assert (status, answer["state"]) == (202, "accepted")
+    assert source.tell(source.command())[b"accepted"] == b"True"
+    status, answer = gateway.http("/ws/commands?wait=1", method="POST", token=token, body=body)
+    assert (status, answer["state"]) == (200, "done")
+    assert gateway.http("/ws/commands/o1", token=token)[1]["state"] == "done"
+    # What is not for a person waits in no mailbox.
+    client = gateway.connect("service", claims={"sub": "crm", "tenant_id": tenant.name})
+    assert client.received_before_pong() == []
+    client.socket.close()
+
+
 def test_what_is_never_sent_times_out(tenant: Tenant) -> None:
     deaf, alice = tenant.source(subscribes=False), tenant.client()
     accepted(alice, "agent.state.set", state="away", command_id="never-sent")
