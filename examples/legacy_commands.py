@@ -230,7 +230,7 @@ class State(object):
 
 
 class Exchange(object):
-    """An exchange that exists in this process only. Its methods return the data of the outcome, or None."""
+    """An exchange that exists in this process only. Its methods return the data of the outcome, None, or a Deferred."""
 
     def __init__(self, reactor, daemon, seconds):
         self.reactor = reactor
@@ -238,15 +238,17 @@ class Exchange(object):
         self.seconds = seconds
         self.functions = {u"agent.state.set": self.set_state, u"call.hangup": self.hang_up}
 
-    @inlineCallbacks
     def set_state(self, tenant_id, user_id, payload):
-        """Set the state of an agent, and publish that it has changed: the outcome follows in order."""
+        """Set the state of an agent."""
         agent = payload.get(u"user_id", user_id)
         report(u"set %s of %s" % (payload[u"state"], agent))
-        yield task.deferLater(self.reactor, self.seconds, lambda: None)
-        changed = {u"user_id": agent, u"username": agent, u"state": payload[u"state"]}
+        return task.deferLater(self.reactor, self.seconds, self.state_was_set, tenant_id, agent, payload[u"state"])
+
+    def state_was_set(self, tenant_id, agent, state):
+        """Publish that the state has changed; the outcome follows in order."""
+        changed = {u"user_id": agent, u"username": agent, u"state": state}
         self.daemon.publish(tenant_id, u"agent.state.changed", changed)
-        defer.returnValue({u"previous_state": u"unknown"})
+        return {u"previous_state": u"unknown"}
 
     def hang_up(self, tenant_id, user_id, payload):
         """Refuse to hang up: there are no calls."""
@@ -292,7 +294,7 @@ class Daemon(object):
     # Commands
 
     def now_ms(self):
-        """Return the time of the gateway: never too early, and too late by what the answer took."""
+        """Return the time of the gateway: never behind, and ahead by no more than its answer took."""
         return self.offset_ms + monotonic() * 1000
 
     def take(self, command):
@@ -308,7 +310,8 @@ class Daemon(object):
     def carry_out(self, key, command):
         """Carry out a command that was taken, and send its outcome."""
         try:
-            outcome = yield self.outcome_of(command)
+            data = yield defer.maybeDeferred(self.begin, command)
+            outcome = {"state": u"done", "data": None if data is None else text_of(json.dumps(data))}
         except CommandFailed as failure:
             outcome = {"state": u"failed", "code": failure.code, "message": failure.message}
         except Exception as error:
@@ -316,8 +319,7 @@ class Daemon(object):
             outcome = {"state": u"failed", "code": u"failed", "message": u"the source could not carry it out"}
         self.close(key, **outcome)
 
-    @inlineCallbacks
-    def outcome_of(self, command):
+    def begin(self, command):
         """Call the function of a command, if its time has not passed."""
         function = self.exchange.functions.get(command["name"])
         if function is None:
@@ -325,8 +327,7 @@ class Daemon(object):
         if self.now_ms() >= command["deadline_ms"]:
             raise CommandFailed(u"timeout", u"the time for it had passed before it was begun")
         payload = json.loads(command["payload"].decode("utf-8"))
-        data = yield function(command["tenant_id"], command["user_id"], payload)
-        defer.returnValue({"state": u"done", "data": None if data is None else text_of(json.dumps(data))})
+        return function(command["tenant_id"], command["user_id"], payload)
 
     def close(self, key, **outcome):
         """Send the outcome of a command, after everything that was published before."""
@@ -372,7 +373,6 @@ class Daemon(object):
         finally:
             self.is_sending = False
 
-    @inlineCallbacks
     def call(self, command, **arguments):
         """Call a command of the gateway; an answer that does not come ends the connection."""
         connection = self.connection
@@ -381,14 +381,15 @@ class Daemon(object):
                 arguments[name] = arguments[name].encode("utf-8")
         sent_at = monotonic()
         timer = self.reactor.callLater(ANSWER_SECONDS, connection.transport.abortConnection)
-        try:
-            answer = yield connection.callRemote(command, **arguments)
-        finally:
-            if timer.active():
-                timer.cancel()
-        if "server_time_ms" in answer:
+        return connection.callRemote(command, **arguments).addBoth(self.was_called, timer, sent_at)
+
+    def was_called(self, answer, timer, sent_at):
+        """Note the time of the gateway, if the answer has it."""
+        if timer.active():
+            timer.cancel()
+        if isinstance(answer, dict) and "server_time_ms" in answer:
             self.offset_ms = answer["server_time_ms"] - sent_at * 1000
-        defer.returnValue(answer)
+        return answer
 
     # The connection
 
@@ -410,7 +411,9 @@ class Daemon(object):
                     pings.stop()
                 finally:
                     self.connection = None
-                    connection.transport.abortConnection()
+                    # None once the connection is lost.
+                    if connection.transport is not None:
+                        connection.transport.abortConnection()
             except Exception as error:
                 print("%s: %s" % (type(error).__name__, error), file=sys.stderr)
                 sys.stderr.flush()

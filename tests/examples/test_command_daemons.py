@@ -185,9 +185,9 @@ async def test_the_legacy_example_begins_nothing_late_and_nothing_twice(
     script = [str(EXAMPLES / "legacy_commands.py"), f"unix:{tmp_path}/amp.sock", "--state", str(tmp_path / "s.json")]
     daemon = run(python, *script, "--seconds", "0")
     await daemon.prints("connected")
-    (session,) = gateway.factory.sessions
 
     def send(command_id: str, seconds: float) -> Deferred[Any]:
+        (session,) = gateway.factory.sessions
         return session.callRemote(
             Command,
             command_id=command_id,
@@ -206,7 +206,14 @@ async def test_the_legacy_example_begins_nothing_late_and_nothing_twice(
     await send("twice", 60)
     await send("last", 60)
     await daemon.prints("CommandOutcome last")
-    assert [line for line in daemon.output.splitlines() if line.startswith("set")] == [
-        "set away of twice",
-        "set away of last",
+    gateway.factory.abort()
+    await until(reactor, lambda: daemon.output.count("connected") == 2)
+    await send("twice", 60)
+    await send("again", 60)
+    await daemon.prints("CommandOutcome again")
+    assert daemon.output.splitlines() == [
+        *("connected", "CommandOutcome late"),
+        *("set away of twice", "PublishEvent agent.state.changed", "CommandOutcome twice"),
+        *("set away of last", "PublishEvent agent.state.changed", "CommandOutcome last"),
+        *("connected", "set away of again", "PublishEvent agent.state.changed", "CommandOutcome again"),
     ]
