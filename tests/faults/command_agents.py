@@ -205,7 +205,7 @@ class Asker:
 
     def _request(self, key: Key) -> Request:
         viewer, rng = self.viewer, self._rng
-        name = rng.choice(["state", "pause", "hangup", "hold", "hold", "hangup"])
+        name = rng.choice(["state", "pause", "hangup", "hangup", "hold", "hold", "disposition"])
         if name == "state":
             return self._for_user("agent.state.set", state=rng.choice(["available", "break", "away"]))
         if name == "pause":
@@ -214,7 +214,8 @@ class Asker:
         call = self._call_of(calls[-100:])
         if name == "hold":
             name = rng.choice(["hold", "unhold"])
-        request = request_of(f"call.{name}", call_id="no such call" if call is None else call.call_id)
+        more = {"code": "resolved", "note": key.command_id} if name == "disposition" else {}
+        request = request_of(f"call.{name}", call_id="no such call" if call is None else call.call_id, **more)
         if call is None or not self._may_control(call):
             self._evidence.forbidden.add((key, request))
         return request

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from command_evidence import (
+    DISPOSITION,
     DONE,
     EFFECT,
     EXECUTED,
@@ -70,13 +71,20 @@ def commands_of(evidence: CommandEvidence) -> dict[Key, Command]:
     for execution in evidence.executions:
         of(execution.key).executions.append(execution)
     for event in evidence.stored:
-        if event.type in (DONE, FAILED):
-            of(event.key).outcomes.append(event)
-        elif event.type == EXECUTED:
-            of(event.key).reports.append(event)
-        elif event.type == "alert" and str(event.payload["title"]).startswith(EFFECT):
-            of(Key(event.tenant, event.payload["title"].removeprefix(EFFECT))).effects.append(event)
+        _add_event(event, of)
     return found
+
+
+def _add_event(event: StreamEvent, of: Callable[[Key], Command]) -> None:
+    """Add an event to what is known of its command, if it is about one."""
+    if event.type in (DONE, FAILED):
+        of(event.key).outcomes.append(event)
+    elif event.type == EXECUTED:
+        of(event.key).reports.append(event)
+    elif event.type == DISPOSITION:
+        of(Key(event.tenant, event.payload["note"])).effects.append(event)
+    elif event.type == "alert" and str(event.payload["title"]).startswith(EFFECT):
+        of(Key(event.tenant, event.payload["title"].removeprefix(EFFECT))).effects.append(event)
 
 
 def mistakes(evidence: CommandEvidence) -> list[str]:
@@ -142,9 +150,10 @@ def _execution_mistakes(command: Command) -> Iterator[str]:
     executions = command.executions
     if len(executions) > 1:
         yield f"was executed {len(executions)} times: {[(one.source, one.at) for one in executions]}"
-    if executions and not command.asked:
+    traces = len(executions) + len(command.effects)
+    if traces and not command.asked:
         yield "was not asked for and was executed"
-    elif executions and command.is_refused:
+    elif traces and command.is_refused:
         yield f"was refused ({_codes(command)}) and was executed"
     for one in executions:
         if one.at > one.deadline + LATE_SECONDS:
@@ -178,10 +187,17 @@ def _truth_mistakes(command: Command, outcome: StreamEvent) -> Iterator[str]:
     for one in command.executions:
         if source is not None and source != one.source:
             yield f"has an outcome of {source} and was executed by {one.source}"
-    if outcome.type == DONE and source is not None:
-        before = [event.seq for event in command.effects if event.seq < outcome.seq]
-        if len(before) != 1:
-            yield f"is done at {outcome.seq}, and its effects are at {[event.seq for event in command.effects]}"
+    yield from _effect_mistakes(command, outcome)
+
+
+def _effect_mistakes(command: Command, outcome: StreamEvent) -> Iterator[str]:
+    """Check that what was done was told before the outcome; what the gateway does itself is never uncertain."""
+    is_certain = outcome.payload.get("source") is None or outcome.payload.get("code") != "outcome_unknown"
+    seqs = [event.seq for event in command.effects]
+    if outcome.type == DONE and not (len(seqs) == 1 and seqs[0] < outcome.seq):
+        yield f"is done at {outcome.seq}, and its effects are at {seqs}"
+    if outcome.type == FAILED and is_certain and seqs:
+        yield f"failed with {outcome.payload.get('code')}, and its effects are at {seqs}"
 
 
 def _report_mistakes(command: Command, outcome: StreamEvent) -> Iterator[str]:

@@ -10,6 +10,9 @@ DONE, FAILED, EXECUTED = "command.done", "command.failed", "command.executed"
 EFFECT = "effect of "
 """The title of an alert that a source publishes before it answers that a command is done; the id follows."""
 
+DISPOSITION = "call.disposition"
+"""The command that the gateway carries out itself, and the event that it publishes. ``note`` is the id."""
+
 
 class Key(NamedTuple):
     """Identifies a command; the id begins with the name of its user, and a colon."""

@@ -19,8 +19,11 @@ from restartable import RestartableGateway
 
 AT_ONCE = 3
 MAX_PAUSE_SECONDS = 1.0
-SOURCE_FROZEN_SECONDS = 7.0
+SOURCE_SUSPENDED_SECONDS = 7.0
 """Longer than the deadline of the commands, so that some find it over when the source goes on."""
+
+NODE_SUSPENDED_SECONDS = 9.0
+"""So long that other nodes have closed by then what this one was about to do."""
 
 
 class CommandFaults:
@@ -100,7 +103,7 @@ class CommandFaults:
 
     async def _suspend_source(self, source: SourceProcess) -> None:
         source.send_signal(signal.SIGSTOP)
-        await asyncio.sleep(self._rng.uniform(0, SOURCE_FROZEN_SECONDS))
+        await asyncio.sleep(self._rng.uniform(0, SOURCE_SUSPENDED_SECONDS))
         source.send_signal(signal.SIGCONT)
 
     async def _cut_link(self, source: SourceProcess) -> None:
@@ -120,7 +123,7 @@ class CommandFaults:
 
     async def _suspend_node(self, node: RestartableGateway) -> None:
         os.kill(node.pid, signal.SIGSTOP)
-        await asyncio.sleep(self._rng.uniform(0, LEASE + 1))
+        await asyncio.sleep(self._rng.choice([self._rng.uniform(0, LEASE + 1), NODE_SUSPENDED_SECONDS]))
         os.kill(node.pid, signal.SIGCONT)
 
     async def _kill_redis(self, redis: RedisServer) -> None:

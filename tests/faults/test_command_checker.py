@@ -177,6 +177,10 @@ def reported_before_the_outcome(run: CommandEvidence) -> None:
     run.stored[1:3] = [replace(late, seq=2, event_id="e2"), replace(early, seq=3, event_id="e3")]
 
 
+def failed_and_done(run: CommandEvidence) -> None:
+    insert(run, effect(1, Key("acme", "ada:2")))
+
+
 def effect_after_the_outcome(run: CommandEvidence) -> None:
     early, late = run.stored[:2]
     run.stored[:2] = [replace(late, seq=1, event_id="e1"), replace(early, seq=2, event_id="e2")]
@@ -239,6 +243,7 @@ def outcome_of_another_user_received(run: CommandEvidence) -> None:
         (reported_with_another_outcome, "reported as"),
         (reported_before_the_outcome, "reported as"),
         (effect_after_the_outcome, "its effects are at [2]"),
+        (failed_and_done, "failed with rejected, and its effects are at [7]"),
         (another_order_for_a_viewer, "where others have"),
         (backwards, "read backwards or twice"),
         (read_twice, "read backwards or twice"),
@@ -268,8 +273,12 @@ def test_what_the_gateway_does_itself_is_not_executed_by_a_source(run: CommandEv
     key = Key("acme", "eve:1")
     run.asked[key] = [HANGUP]
     run.final[key] = Answer(HANGUP, "done", source="", deadline=105.0)
-    insert(run, *outcome(1, None, key, None))
+    insert(run, event(1, "call.disposition", note=key.command_id), *outcome(2, None, key, None))
     assert mistakes(run) == []
+    refused = Key("acme", "eve:2")
+    run.asked[refused] = [HANGUP]
+    insert(run, event(1, "call.disposition", note=refused.command_id), *outcome(2, "outcome_unknown", refused, None))
+    assert len(mistakes(run)) == 1 and "failed with outcome_unknown, and its effects are at" in mistakes(run)[0]
     run.executions.append(execution(key=key))
     assert any("carried out by the gateway" in mistake for mistake in mistakes(run))
 
