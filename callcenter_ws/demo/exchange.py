@@ -44,6 +44,7 @@ username = "{user}"
 secret_file = "ami.secret"
 tenant = {tenant}
 directions = {{ inbound = ["from-trunk"], internal = ["internal"] }}
+commands = {{ enabled = true }}
 
 [sources.agents]
 """
@@ -77,7 +78,8 @@ async def run(reactor: Reactor, arguments: argparse.Namespace) -> None:
     port = reactor.listenTCP(0, player, interface="127.0.0.1")
     number = cast(IPv4Address, port.getHost()).port
     file = write_settings(arguments.folder, arguments.endpoint, arguments.tenant, number)
-    user = PlayerUser(_USER, (arguments.folder / "ami.secret").read_text())
+    rights = frozenset({"reporting", "agent", "call"})
+    user = PlayerUser(_USER, (arguments.folder / "ami.secret").read_text(), write=rights)
     player.users[_USER] = user
     bridge = BridgeService(load(file), reactor)
     _log.info("playing a shift of an Asterisk on port {port}; its bridge has {file}", port=number, file=str(file))

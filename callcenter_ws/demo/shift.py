@@ -10,9 +10,12 @@ import lzma
 from collections.abc import Sequence
 from importlib.resources import files
 
+from twisted.internet.defer import Deferred
+
 from callcenter_ws.bridge.asterisk.framing import parse_block
 from callcenter_ws.bridge.asterisk.played_events import PlayedEvent
 from callcenter_ws.bridge.asterisk.player import AmiPlayer
+from callcenter_ws.demo.shift_changes import ShiftChanges
 from callcenter_ws.runtime.clock import Clock
 
 _FILE = "shift.txt.xz"
@@ -48,14 +51,27 @@ async def play_rounds(player: AmiPlayer, shift: Shift, clock: Clock, speed: floa
     Args:
         speed: divides the distances between events.
     """
-    recorded = shift.events[0].time
+    recorded, changes = shift.events[0].time, ShiftChanges(player, shift.events)
     for member in shift.members:
         player.send(member.moved(clock.time(), int(clock.time() - recorded)))
     last_epoch = 0
     while True:
         # At least a second apart, as ids have no fractions of one.
         last_epoch = max(int(clock.time() - recorded), last_epoch + 1)
-        await player.play(shift.events, speed=speed, epoch=last_epoch)
+        changes.begin(last_epoch)
+        begin = clock.monotonic()
+        for number, event in enumerate(shift.events):
+            await _until(clock, begin + (event.time - recorded) / speed)
+            changes.play(number)
+
+
+async def _until(clock: Clock, due: float) -> None:
+    reached: Deferred[None] = Deferred()
+    timer = clock.call_later(max(0.0, due - clock.monotonic()), reached.callback, None)
+    try:
+        await reached
+    finally:
+        timer.cancel()
 
 
 def _event(block: bytes) -> PlayedEvent:

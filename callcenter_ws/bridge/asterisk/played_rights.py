@@ -16,8 +16,9 @@ RIGHTS = {
     "CoreStatus": ("system", "reporting"),
     "CoreShowChannels": ("system", "reporting"),
     "Filter": ("system",),
+    "Hangup": ("system", "call"),
     **CHANGES,
 }
 """The actions that need one of these rights; the others need none."""
 
-ACTIONS = (*LISTS, "CoreSettings", "CoreStatus", "Filter", "ListCommands", "Ping", "Logoff", *CHANGES)
+ACTIONS = (*LISTS, "CoreSettings", "CoreStatus", "Filter", "ListCommands", "Ping", "Logoff", "Hangup", *CHANGES)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import secrets
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from twisted.internet.defer import Deferred
@@ -58,6 +58,7 @@ class AmiPlayer(ServerFactory):
         is_booted: whether it tells sessions that it is; an exchange that is not sends no event ``FullyBooted``.
         offers_challenge: whether it offers an MD5 challenge at the login.
         actions: the names of the actions that were received, in order; at most 10,000.
+        hang_up: ends the call of a channel, and returns why it cannot; None: there is no action ``Hangup``.
     """
 
     noisy = False
@@ -74,6 +75,7 @@ class AmiPlayer(ServerFactory):
         self.is_booted = True
         self.offers_challenge = True
         self.actions: list[str] = []
+        self.hang_up: Callable[[str], str | None] | None = None
         self._sessions: list[_PlayerSession] = []
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
@@ -291,6 +293,9 @@ class _PlayerSession(Protocol):
             self._reply(action, "Success", dict(self._commands()))
         elif name in CHANGES:
             self._change(action)
+        elif name == "Hangup" and self._player.hang_up is not None:
+            problem = self._player.hang_up(action.get("Channel"))
+            self._reply(action, "Error" if problem else "Success", {"Message": problem or "Channel Hungup"})
         elif name == "Logoff":
             self._reply(action, "Goodbye", {"Message": "Thanks for all the fish."})
             self.transport.loseConnection()
@@ -300,8 +305,7 @@ class _PlayerSession(Protocol):
 
     def _change(self, action: AmiMessage) -> None:
         """Change queues; Asterisk may send the events before or after the response."""
-        player = self._player
-        now = player.clock.time()
+        player, now = self._player, self._player.clock.time()
         response, text, events = changed_by(action, player.state, now)
         for headers in events:
             block = _encoded(headers)
@@ -320,7 +324,7 @@ class _PlayerSession(Protocol):
     def _commands(self) -> Iterator[tuple[str, str]]:
         """Yield the actions that the user may use, as far as this server has them."""
         for name in ACTIONS:
-            if self._may(name):
+            if self._may(name) and (name != "Hangup" or self._player.hang_up is not None):
                 rights = ",".join((*RIGHTS[name], "all")) if name in RIGHTS else "<none>"
                 yield name, f" (Priv: {rights})"
 
