@@ -7,7 +7,7 @@ reject it, and after its end those who handled it may record its disposition.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,6 +20,9 @@ WRAP_UP_SECONDS = 600.0
 
 MAX_CALLS = 20_000
 """Calls of all tenants that are remembered, of each kind; above that the one longest without an event is forgotten."""
+
+MAX_PHONES = 1_000
+"""Agents of one call that are remembered; a call that has rung at more phones is known to the last one only."""
 
 _RINGING: Final = "call.ringing"
 _MISSED: Final = "call.missed"
@@ -44,7 +47,8 @@ class RecentCalls:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         # Both ordered by last event, the oldest first.
-        self._ringing: OrderedDict[CallKey, set[str]] = OrderedDict()
+        # Of each agent at whose phone a call has rung: whether it still does.
+        self._ringing: OrderedDict[CallKey, dict[str, bool]] = OrderedDict()
         self._ended: OrderedDict[CallKey, EndedCall] = OrderedDict()
 
     def delivered(self, publications: Sequence[Publication]) -> None:
@@ -54,12 +58,12 @@ class RecentCalls:
             if event.call_id is None or event.user_id is not None:
                 continue
             key = (event.tenant_id, event.call_id)
-            if event.type.name == _RINGING:
-                self._ringing.setdefault(key, set()).add(_agent_of(publication))
+            if event.type.name in (_RINGING, _MISSED):
+                phones = self._ringing.setdefault(key, {})
+                if len(phones) < MAX_PHONES:
+                    phones[_agent_of(publication)] = event.type.name == _RINGING
                 self._ringing.move_to_end(key)
                 _limit(self._ringing)
-            elif event.type.name == _MISSED:
-                self._ringing.get(key, set()).discard(_agent_of(publication))
             elif event.type.name == "call.answered" or event.type.name in _ENDS:
                 self._ringing.pop(key, None)
                 if event.type.name in _ENDS:
@@ -70,9 +74,9 @@ class RecentCalls:
         self._ended[key] = call
         _limit(self._ended)
 
-    def ringing(self, tenant_id: str, call_id: str) -> frozenset[str]:
-        """Return the agents at whose phones a call rings."""
-        return frozenset(self._ringing.get((tenant_id, call_id), ()))
+    def ringing(self, tenant_id: str, call_id: str) -> Mapping[str, bool]:
+        """Return the agents at whose phones a call has rung, and whether it still does."""
+        return self._ringing.get((tenant_id, call_id), {})
 
     def ended(self, tenant_id: str, call_id: str) -> EndedCall | None:
         """Return a call that ended at most ``WRAP_UP_SECONDS`` ago; None if it is not known."""
@@ -86,6 +90,6 @@ def _agent_of(publication: Publication) -> str:
     return str(decode_trusted_json(publication.event.payload).get("agent_id") or "")
 
 
-def _limit(calls: OrderedDict[CallKey, set[str]] | OrderedDict[CallKey, EndedCall]) -> None:
+def _limit(calls: OrderedDict[CallKey, dict[str, bool]] | OrderedDict[CallKey, EndedCall]) -> None:
     while len(calls) > MAX_CALLS:
         calls.popitem(last=False)

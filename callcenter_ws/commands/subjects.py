@@ -87,7 +87,8 @@ class Subjects:
         publications = entity.publications()
         agents, rings = agents_of_call(publications)
         if rings:
-            agents |= self._recent_calls.ringing(asker.tenant_id, call_id)
+            phones = self._recent_calls.ringing(asker.tenant_id, call_id)
+            agents = frozenset(agent for agent in {*agents, *phones} if phones.get(agent, True))
         return Subject(
             exists=_is_seen(asker, publications, policy),
             owners=() if entity.owner is None else (entity.owner,),
