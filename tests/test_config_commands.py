@@ -96,6 +96,7 @@ def test_tables_can_be_set_on_the_command_line() -> None:
             "2 of them have the code 'a'",
         ),
         ('audit.file = "."', "audit.file", "is a folder"),
+        ('audit.file = "/dev/null"', "audit.file", "is not a regular file"),
         ('audit.file = "none/audit.jsonl"', "audit.file", "there is no folder"),
         ("tenants.acme.commands.enabled = true", "tenants.acme.commands.enabled", "no such field"),
         (r'tenants.acme.commands.pause_reasons = ["\n"]', "tenants.acme.commands.pause_reasons[1]", "not a reason"),

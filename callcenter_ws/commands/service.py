@@ -20,7 +20,8 @@ from callcenter_ws.commands.source_outcomes import SourceOutcomes
 from callcenter_ws.commands.subjects import Subject, Subjects
 from callcenter_ws.commands.sweep import CommandSweep
 from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.events.commands import CommandKey, CommandRecord
+from callcenter_ws.events.commands import COMMANDS, CommandKey, CommandRecord
+from callcenter_ws.events.identifiers import identifier_problem
 from callcenter_ws.events.principal import Principal
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.interfaces import Broker, CommandSource, SourceCapabilities
@@ -161,7 +162,11 @@ class CommandService:
             Refusal: nothing is stored.
         """
         self._check_open(asker)
-        request = decode_request(fields, self.policy, asker.tenant_id, self._new_id)
+        try:
+            request = decode_request(fields, self.policy, asker.tenant_id, self._new_id)
+        except Refusal as refusal:
+            self._refused(asker, *_named(fields), refusal.code)
+            raise
         wait = self._charge(asker)
         if wait > 0:
             raise Refusal(ErrorCode.RATE_LIMITED, "too many commands", retry_after=wait)
@@ -170,8 +175,7 @@ class CommandService:
             try:
                 accepted = await self._accept(asker, key, request)
             except Refusal as refusal:
-                self._count_refused(refusal.code)
-                self._audit.command_refused(asker, request.type.name, request.command_id, refusal.code)
+                self._refused(asker, request.type.name, request.command_id, refusal.code)
                 raise
             if watch.is_delivered and accepted.record.state.is_open:
                 # The answer of the store came after the outcome: the asker must not be told that it is open now.
@@ -187,8 +191,9 @@ class CommandService:
         if asker.every_tenant:
             raise Refusal(ErrorCode.INVALID_MESSAGE, "tenant_id: the token is for all tenants; name one")
 
-    def _count_refused(self, code: ErrorCode) -> None:
+    def _refused(self, asker: Principal, name: str, command_id: str | None, code: ErrorCode) -> None:
         self.counters.refused[code] = self.counters.refused.get(code, 0) + 1
+        self._audit.command_refused(asker, name, command_id, code)
 
     async def _accept(self, asker: Principal, key: CommandKey, request: CommandRequest) -> Accepted:
         known = await self._store.command(key)
@@ -266,6 +271,15 @@ class CommandService:
             Refusal: ``unknown_command``, ``overloaded``, ``unavailable``.
         """
         return await self._waiters.wait(key, seconds)
+
+
+def _named(fields: JsonObject) -> tuple[str, str | None]:
+    """Return the name and the identifier of a request that cannot be decoded, as far as it has valid ones."""
+    name, command_id = fields.get("name"), fields.get("command_id")
+    return (
+        name if isinstance(name, str) and name in COMMANDS else "",
+        command_id if isinstance(command_id, str) and not identifier_problem(command_id) else None,
+    )
 
 
 def _repeated(known: CommandRecord, request: CommandRequest) -> Accepted:

@@ -35,6 +35,8 @@ def check_access(settings: Settings) -> Iterator[Finding]:
     file = settings.store_file
     if file is not None:
         yield from _store_findings(file)
+    if (audit := settings.audit.file) is not None:
+        yield from _audit_findings(audit)
     for key, endpoint in listeners(settings):
         if endpoint.kind == "unix":
             yield from _socket_findings(key, endpoint.socket_path)
@@ -70,6 +72,13 @@ def _store_findings(file: Path) -> Iterator[Finding]:
     yield from _folder_findings("store.url", folder, "SQLite keeps two more files beside the store")
     if os.access(folder, os.X_OK) and file.exists() and not os.access(file, os.R_OK | os.W_OK):
         yield Finding("store.url", f"the user {_user()} cannot read and write {file}")
+
+
+def _audit_findings(file: Path) -> Iterator[Finding]:
+    if not file.exists():
+        yield from _folder_findings("audit.file", file.absolute().parent, "the audit log is made there")
+    elif not os.access(file, os.R_OK | os.W_OK):
+        yield Finding("audit.file", f"the user {_user()} cannot read and write {file}")
 
 
 def _socket_findings(key: str, path: Path) -> Iterator[Finding]:

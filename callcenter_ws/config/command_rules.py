@@ -33,11 +33,14 @@ def check_audit_file(settings: Settings) -> Iterator[Finding]:
         return
     try:
         is_folder, has_folder = file.is_dir(), file.parent.is_dir()
+        is_other = file.exists() and not file.is_file()
     except OSError as error:
         yield Finding("audit.file", f"{file} cannot be reached: {error.strerror}")
         return
     if is_folder:
         yield Finding("audit.file", f"{file} is a folder; name a file in it")
+    elif is_other:
+        yield Finding("audit.file", f"{file} is not a regular file")
     elif not has_folder:
         yield Finding("audit.file", f"there is no folder {file.parent}; make it, for the gateway's user only")
 

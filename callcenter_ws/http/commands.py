@@ -37,8 +37,11 @@ MAX_BODY_BYTES = 16_384
 CLOSING_SECONDS = GRACE_SECONDS + 4.0
 """Seconds after the deadline of a command within which it is closed."""
 
-MAX_WAITING = ResponseLimits(process=500, tenant=100, user=50)
-"""Requests that wait for an outcome at the same time."""
+MAX_WAITING = 500
+"""Requests of a process that wait for an outcome at the same time."""
+
+MAX_WAITING_OF_TENANT = 100
+MAX_WAITING_OF_USER = 50
 
 PARAMETERS = ("tenant_id", "wait")
 
@@ -56,7 +59,10 @@ class CommandsResource(JsonResource):
         self._authenticator = authenticator
         self._service = service
         self._clock = clock
-        self.places = Places("too many requests wait for the outcome of a command", MAX_WAITING)
+        self.places = Places(
+            "too many requests wait for the outcome of a command",
+            ResponseLimits(MAX_WAITING, MAX_WAITING_OF_TENANT, MAX_WAITING_OF_USER),
+        )
 
     def getChild(self, path: bytes, request: IRequest) -> Resource:
         """Return the resource of a command; ``path`` is its id, already percent-decoded."""

@@ -40,20 +40,24 @@ def test_a_service_waits_for_the_outcome_or_asks_for_it(tmp_path: Path, start_ga
     status, repeated = issue({"name": "call.originate", "destination": "+4930123", "command_id": "b"})
     assert (status, repeated["data"]) == (200, {"call_id": "17"})
     assert issue({"name": "call.originate", "destination": "1", "command_id": "b"})[0] == 409
+    assert issue({"name": "call.originate", "destination": "1,2&3", "command_id": "c"})[0] == 400
+    assert issue({"name": "no.such", "command_id": "\r\n"})[0] == 400
     source.close()
 
     def lines() -> list[dict[str, Any]]:
         return [json.loads(line) for line in audit.read_text().splitlines()]
 
-    wait_until(lambda: len(lines()) == 5, "five lines")
-    told = [(line["action"], line["command_id"], line.get("outcome"), line.get("code")) for line in lines()]
+    wait_until(lambda: len(lines()) == 7, "seven lines")
+    told = [(line["action"], line.get("command_id"), line.get("outcome"), line.get("code")) for line in lines()]
     assert told == [
         ("command.accepted", "a", None, None),
         ("command.closed", "a", "failed", "rejected"),
         ("command.accepted", "b", None, None),
         ("command.closed", "b", "done", None),
         ("command.refused", "b", None, "conflict"),
+        ("command.refused", "c", None, "invalid_message"),
+        ("command.refused", None, None, "invalid_message"),
     ]
     assert lines()[0].items() >= {"subject_user_id": "anna", "state": "break", "source": "pbx1"}.items()
     assert lines()[2]["destination"] == "+4930123"
-    assert "lunch" not in audit.read_text()
+    assert not any(text in audit.read_text() for text in ("lunch", "1,2&3", "no.such"))

@@ -174,6 +174,16 @@ CASES: dict[str, tuple[Series, Series]] = {
         {"callcenter_ws_webhooks_dropped_total": rising(1)},
         {"callcenter_ws_webhooks_dropped_total": constant(7)},
     ),
+    "AuditFails": (
+        {
+            'callcenter_ws_audit_lines_total{outcome="lost"}': rising(1),
+            "callcenter_ws_audit_lines_waiting": f"3x{STEPS - 6} 0 2x5",
+        },
+        {
+            'callcenter_ws_audit_lines_total{outcome="lost"}': constant(7),
+            "callcenter_ws_audit_lines_waiting": f"3x{STEPS - 6} 0 2x5",
+        },
+    ),
     "BridgeUnreachable": ({'up{job="callcenter-bridge"}': constant(0)}, {'up{job="callcenter-bridge"}': constant(1)}),
     "BridgeExchangeDown": (
         {f"callcenter_bridge_up{PBX}": constant(0)},
