@@ -20,7 +20,7 @@ from callcenter_ws.bridge.asterisk.findings import Level, findings, manager_sect
 from callcenter_ws.bridge.asterisk.message import AmiMessage
 from callcenter_ws.bridge.asterisk.played_events import live_events
 from callcenter_ws.bridge.asterisk.probe import Facts
-from callcenter_ws.bridge.settings import TenantRule
+from callcenter_ws.bridge.settings import CommandSettings, TenantRule
 
 CLASSES = frozenset({"system", "call", "agent", "dialplan"})
 
@@ -83,6 +83,30 @@ def test_events_without_the_time_of_the_exchange_are_a_problem() -> None:
     events = [message("Newchannel", Privilege="call,all")]
     assert "timestampevents = yes is missing" in texts(facts(settings={}, events=events), Level.PROBLEM)
     assert "timestampevents = yes is missing" in texts(facts(settings={"Timestamp events": "No"}), Level.PROBLEM)
+
+
+def test_commands_that_the_exchange_does_not_allow_are_named() -> None:
+    settings = replace(SETTINGS, commands=CommandSettings(enabled=True, context="internal", record_folder="/rec"))
+    given = facts(actions=frozenset({"QueuePause", "Hangup", "Redirect", "ListCommands"}), write={"agent", "call"})
+    found = {level: "\n".join(one.text for one in findings(given, settings) if one.level is level) for level in Level}
+    assert "can be carried out: agent.state.set, call.hangup, call.transfer, queue.member.pause" in found[Level.OK]
+    assert (
+        "call.originate cannot be carried out: the user may not use Originate; "
+        "give it write = reporting,system,call,agent,originate"
+    ) in found[Level.PROBLEM]
+    assert "call.record cannot be carried out: the user may not use MixMonitor" in found[Level.PROBLEM]
+    assert "may not use ShowDialPlan" in found[Level.NOTE]
+    assert "write = reporting,system,call,agent,originate" in manager_section(given, settings, None)
+    assert "write = reporting" in manager_section(given, SETTINGS, None)
+    # Without commands nothing is said of them.
+    assert "Originate" not in texts(given, Level.PROBLEM)
+
+
+def test_rights_that_commands_need_are_not_in_excess() -> None:
+    settings = replace(SETTINGS, commands=CommandSettings(enabled=True, context="internal"))
+    given = facts(write={"originate", "system"}, actions=frozenset({"Originate"}))
+    (excess,) = [one.text for one in findings(given, settings) if "does not need: write" in one.text]
+    assert excess.endswith("write = system")
 
 
 def test_refused_lists_are_named() -> None:

@@ -8,6 +8,8 @@ from msgspec.structs import replace
 
 from callcenter_ws.bridge.asterisk.commands import runner as module
 from callcenter_ws.bridge.asterisk.commands.capabilities import AVAILABLE, commands_of, configured, missing, rights
+from callcenter_ws.bridge.asterisk.message import AmiMessage
+from callcenter_ws.bridge.asterisk.snapshot import AmiSnapshot
 from callcenter_ws.bridge.settings import CommandSettings, TenantRule
 from callcenter_ws.events.commands import COMMANDS as CATALOGUE
 
@@ -277,6 +279,31 @@ def test_an_agent_acts_on_its_own_calls_only(exchange: Exchange) -> None:
     assert exchange.code == "not_allowed"
 
 
+def test_an_agent_acts_for_itself_only(exchange: Exchange) -> None:
+    for name, payload in (
+        ("agent.state.set", {"state": "break"}),
+        ("queue.member.pause", {"queue_name": "support"}),
+        ("queue.member.add", {"queue_name": "vip"}),
+        ("queue.member.remove", {"queue_name": "support"}),
+    ):
+        exchange.order(name, asker="202", user_id="201", **payload)
+        assert exchange.code == "not_allowed", name
+    assert exchange.actions == []
+
+
+def test_a_user_joins_a_queue_as_the_member_that_it_is_in_others(exchange: Exchange) -> None:
+    exchange.synchronize(({**MEMBER, "Location": "Local/201@from-queue/n", "StateInterface": "PJSIP/201"},))
+    exchange.order("queue.member.add", role="supervisor", user_id="201", queue_name="vip")
+    ((_, headers),) = exchange.actions
+    assert (headers["Interface"], headers["StateInterface"]) == ("Local/201@from-queue/n", "PJSIP/201")
+
+
+def test_a_member_without_a_user_goes_by_its_interface(exchange: Exchange) -> None:
+    exchange.synchronize(({**MEMBER, "Location": "SIP/door", "StateInterface": "SIP/door"},))
+    exchange.order("queue.member.pause", role="supervisor", user_id="SIP/door", queue_name="support")
+    assert exchange.actions[-1][1]["Interface"] == "SIP/door"
+
+
 def test_an_agent_to_whom_a_call_rings_may_hang_it_up(exchange: Exchange) -> None:
     ring(exchange)
     exchange.order("call.hangup", call_id="pbx1-1.1")
@@ -355,3 +382,31 @@ def test_nothing_is_carried_out_before_the_exchange_has_told_what_it_can() -> No
     exchange.order("agent.state.set", state="break")
     assert exchange.code == "source_down"
     assert exchange.runner.capabilities is None
+
+
+def test_a_listener_that_is_listed_is_no_call() -> None:
+    exchange = Exchange()
+    listener = {
+        "Channel": "PJSIP/301-00000008",
+        "Uniqueid": "ccws-listen-ab12",
+        "Linkedid": "ccws-listen-ab12",
+        "Context": "listen",
+        "Exten": "1.1",
+        "ChannelState": "6",
+        "Application": "ChanSpy",
+        "Duration": "00:00:03",
+    }
+    snapshot = AmiSnapshot(
+        boot="2026-11-30 16:23:35",
+        version="22.10.1",
+        channels=[AmiMessage(listener, {}, "CoreShowChannel", "")],
+        bridges=[],
+        queues=[],
+        members=[],
+        entries=[],
+    )
+    exchange.machine.synchronize(snapshot, exchange.arrived)
+    exchange.event("Hangup", **listener)
+    assert exchange.events == []
+    assert exchange.machine.calls.book.calls == {}
+    assert exchange.machine.calls.tracker.strays == {}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import cast
 
 from callcenter_ws.bridge.agent_states import Member
-from callcenter_ws.bridge.asterisk.commands.orders import Order, OrderFailed
+from callcenter_ws.bridge.asterisk.commands.orders import Order, OrderFailed, subject_of
 from callcenter_ws.bridge.asterisk.commands.steps import Action, Script, Step
 from callcenter_ws.bridge.asterisk.commands.world import World
 from callcenter_ws.events.commands import AddMember, OutcomeCode, PauseMember, RemoveMember
@@ -34,7 +34,7 @@ def unpause(world: World, order: Order) -> Script:
 def add(world: World, order: Order) -> Script:
     """Add a user to a queue. A user who is in it already keeps its membership and its penalty."""
     payload = cast(AddMember, order.payload)
-    user_id = payload.user_id or order.user_id
+    user_id = subject_of(order, payload.user_id)
     check_changeable(world, order, payload.queue_name)
     if not world.membership(order.tenant_id, payload.queue_name, user_id):
         yield from add_to(world, order, user_id, [payload.queue_name], penalty=payload.penalty or 0)
@@ -44,7 +44,7 @@ def add(world: World, order: Order) -> Script:
 def remove(world: World, order: Order) -> Script:
     """Remove a user from a queue."""
     payload = cast(RemoveMember, order.payload)
-    user_id = payload.user_id or order.user_id
+    user_id = subject_of(order, payload.user_id)
     check_changeable(world, order, payload.queue_name)
     yield from remove_from(world, world.membership(order.tenant_id, payload.queue_name, user_id))
     return None
@@ -84,18 +84,19 @@ def set_paused(world: World, members: Sequence[Member], reason: str | None) -> S
 def add_to(
     world: World, order: Order, user_id: str, queues: Sequence[str], *, penalty: int = 0, paused: str | None = None
 ) -> Script:
-    """Add a user to queues.
+    """Add a user to queues, as the member that it is in others, else with its phone.
 
     Args:
         paused: the reason with which it is paused from the start; None: it is not.
     """
-    device = world.device_of(order.tenant_id, user_id)
+    interface, state_interface = world.interface_of(order.tenant_id, user_id)
     name = world.machine.directory.name_of(world.user(user_id))
     actions = [
         Action.of(
             "QueueAdd",
             Queue=queue,
-            Interface=device,
+            Interface=interface,
+            StateInterface=state_interface,
             MemberName=name,
             Penalty=str(penalty),
             Paused="false" if paused is None else "true",
@@ -103,7 +104,9 @@ def add_to(
         )
         for queue in queues
     ]
-    yield Step(actions, proof=lambda _: all(world.machine.members.get(queue, device) is not None for queue in queues))
+    yield Step(
+        actions, proof=lambda _: all(world.machine.members.get(queue, interface) is not None for queue in queues)
+    )
     return None
 
 
@@ -117,7 +120,7 @@ def remove_from(world: World, members: Sequence[Member]) -> Script:
 
 
 def _members(world: World, order: Order, queue: str, user_id: str | None) -> list[Member]:
-    found = world.membership(order.tenant_id, queue, user_id or order.user_id)
+    found = world.membership(order.tenant_id, queue, subject_of(order, user_id))
     if not found:
         raise OrderFailed(OutcomeCode.NOT_FOUND, "this person is not in the queue")
     return found

@@ -56,6 +56,17 @@ class Order:
         return self.role is Role.AGENT
 
 
+def subject_of(order: Order, user_id: str | None) -> str:
+    """Return the user whom a command is about: the asker, unless another one is named.
+
+    Raises:
+        OrderFailed: ``not_allowed``: an agent names another user.
+    """
+    if order.is_of_agent and user_id not in (None, order.user_id):
+        raise OrderFailed(OutcomeCode.NOT_ALLOWED, "agents may do that for themselves only")
+    return user_id or order.user_id
+
+
 def new_order(
     name: str,
     tenant_id: str,

@@ -6,7 +6,7 @@ from typing import cast
 
 from callcenter_ws.bridge.agent_states import Member
 from callcenter_ws.bridge.asterisk.commands.members import add_to, remove_from, set_paused
-from callcenter_ws.bridge.asterisk.commands.orders import Order, OrderFailed
+from callcenter_ws.bridge.asterisk.commands.orders import Order, OrderFailed, subject_of
 from callcenter_ws.bridge.asterisk.commands.steps import Script
 from callcenter_ws.bridge.asterisk.commands.world import World
 from callcenter_ws.bridge.desks import Desk
@@ -19,7 +19,7 @@ _DEFAULT_REASONS = {"break": "", "away": "away", "offline": "offline"}
 def set_state(world: World, order: Order) -> Script:
     """Bring an agent into a state: first its phone, then its queues. The data tell the state that it is shown in."""
     payload = cast(SetAgentState, order.payload)
-    user_id = payload.user_id or order.user_id
+    user_id = subject_of(order, payload.user_id)
     if payload.state == "offline":
         yield from _go_offline(world, order, user_id, payload)
     else:

@@ -236,6 +236,19 @@ class World:
                 return device
         raise OrderFailed(OutcomeCode.NOT_FOUND, "no phone of this person is known")
 
+    def interface_of(self, tenant_id: str, user_id: str) -> tuple[str, str | None]:
+        """Return with which interface a user becomes a member of a queue, and its state interface, if that is another.
+
+        Raises:
+            OrderFailed: ``not_found``: no phone of the user is known.
+        """
+        if not self.machine.desks.of_user(tenant_id, user_id):
+            for member in self.memberships(user_id):
+                if member.agent_tenant == tenant_id:
+                    other = member.device.name if member.device.name != member.interface else None
+                    return member.interface, other
+        return self.device_of(tenant_id, user_id), None
+
     def is_phone_of(self, tenant_id: str, user_id: str, device: str) -> bool:
         """Return whether a phone of a user belongs to a tenant: ids of users may be the same in two tenants."""
         desk = self.machine.desks.get(device)
