@@ -34,6 +34,7 @@ def count_everything(bridge: BridgeService) -> None:
     (exchange,) = bridge.exchanges
     exchange.counters.count_refused("invalid_event")
     exchange.counters.count_loss("timeout")
+    exchange.counters.count_command("done")
     exchange.traffic.skipped["Newexten"] = 3
     exchange._unmatched["queue"] = exchange._over_limit["calls"] = exchange._strays["Hangup"] = 1
 

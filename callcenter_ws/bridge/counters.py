@@ -19,6 +19,7 @@ class SourceCounters:
         refused: events that were refused, by the error code.
         resyncs: complete synchronizations with the lists of the exchange, audits included.
         losses: sessions that ended and attempts to connect that failed, by reason.
+        commands: commands that have ended, by their outcome: ``done``, or the code of the failure.
         pauses: how often the bridge left the exchange because the spool was full.
         lag: from the time of an event on the exchange until it was given to the spool, in seconds.
     """
@@ -29,6 +30,7 @@ class SourceCounters:
         self.refused: dict[str, int] = {}
         self.resyncs = 0
         self.losses: dict[str, int] = {}
+        self.commands: dict[str, int] = {}
         self.pauses = 0
         self.lag = Histogram(DELAY_BOUNDS)
 
@@ -39,6 +41,10 @@ class SourceCounters:
     def count_loss(self, reason: str) -> None:
         """Count the end of a session, or an attempt that failed."""
         _count(self.losses, reason)
+
+    def count_command(self, outcome: str) -> None:
+        """Count a command that has ended."""
+        _count(self.commands, outcome)
 
 
 def _count(counts: dict[str, int], kind: str) -> None:

@@ -288,9 +288,15 @@ class ExchangeService(Service):
             self._link.can_do(names)
 
     async def _carry_out(self, command: Command) -> JsonObject | None:
-        if self._connection is None:
-            raise CommandFailed(OutcomeCode.SOURCE_DOWN, "the exchange is not connected")
-        return await self._connection.carry_out(command)
+        try:
+            if self._connection is None:
+                raise CommandFailed(OutcomeCode.SOURCE_DOWN, "the exchange is not connected")
+            data = await self._connection.carry_out(command)
+        except CommandFailed as failure:
+            self.counters.count_command(failure.code.value)
+            raise
+        self.counters.count_command("done")
+        return data
 
     # Sending
 

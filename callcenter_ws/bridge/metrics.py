@@ -99,6 +99,7 @@ class BridgeMetrics(Collector):
         yield self._kinds("stray_events", "Events about calls that were not known.", "name", lambda one: one.strays)
         yield self._kinds("over_limit", "What was over a limit.", "kind", lambda one: one.over_limit)
         yield self._kinds("losses", "Ended sessions and failed attempts.", "reason", lambda one: one.counters.losses)
+        yield self._kinds("commands", "Commands that have ended.", "outcome", lambda one: one.counters.commands)
         yield self._lag()
 
     def _limit(self, exchange: ExchangeService) -> float:
