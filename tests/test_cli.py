@@ -177,9 +177,12 @@ def test_a_folder_that_cannot_be_written_is_not_ok(
     # The tests may run as a user who may write everywhere.
     monkeypatch.setattr(os, "access", lambda path, mode: str(path) not in ("/etc", "/run"))
     arguments = ["check-config", "--config", str(config_file), "--set", "store.url=sqlite:/etc/events.sqlite"]
-    assert main([*arguments, "--set", "amp.listen=unix:/run/amp.sock"]) == 1
+    arguments += ["--set", "amp.listen=unix:/run/amp.sock", "--set", "audit.file=/run/audit.jsonl"]
+    assert main(arguments) == 1
     printed = capsys.readouterr()
     assert "OK" not in printed.out
+    assert "audit.file: the user" in printed.err
+    assert "the audit log is made there" in printed.err
     assert "store.url: the user" in printed.err
     assert "cannot write to the folder /etc" in printed.err
     assert "amp.listen: the user" in printed.err
