@@ -73,7 +73,7 @@ class CommandExchange:
         self._commands = commands
 
     def subscribe(self, peer: PeerSession, *, wanted: bool) -> None:
-        """Send the commands of the peer's source to it from now on, or no more.
+        """Send the commands of the peer's source to it from now on, or no more; without commands, none is sent.
 
         Raises:
             Refusal: ``forbidden``: the peer has not said ``Hello``.
@@ -83,7 +83,7 @@ class CommandExchange:
             if wanted:
                 raise Refusal(ErrorCode.FORBIDDEN, "kinds: commands are for sources; call Hello first")
             return
-        if wanted:
+        if wanted and self._commands.policy.enabled:
             self._commands.dispatcher.attach(link, SourceConnection(peer))
             peer.drained = lambda: self._commands.dispatcher.writable_again(link)
         else:

@@ -15,7 +15,6 @@ from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.commands import (
     COMMANDS,
     CommandClosing,
-    CommandKey,
     CommandOutcome,
     CommandRecord,
     CommandState,
@@ -122,7 +121,7 @@ class CommandCloser:
             tenant_id=record.key.tenant_id,
             type_=type_,
             payload={name: value for name, value in fields.items() if value is not None},
-            event_id=event_id_of(prefix, record.key),
+            event_id=event_id_of(prefix, record),
             user_id=record.key.user_id if type_ != "command.executed" else None,
             now=self._clock.time(),
             received_at=self._clock.monotonic(),
@@ -162,9 +161,13 @@ class CommandCloser:
         )
 
 
-def event_id_of(prefix: str, key: CommandKey) -> str:
-    """Return the id of an event of a command, the same at each node and each attempt."""
-    return f"{prefix}-{hashlib.sha256(msgspec.json.encode(key)).hexdigest()[:_DIGEST_LENGTH]}"
+def event_id_of(prefix: str, record: CommandRecord) -> str:
+    """Return the id of an event of a command, the same at each node and each attempt.
+
+    Another command with the same key, after the first one is forgotten, has other events.
+    """
+    origin = msgspec.json.encode((record.key, record.accepted_ms))
+    return f"{prefix}-{hashlib.sha256(origin).hexdigest()[:_DIGEST_LENGTH]}"
 
 
 def _told_fields(record: CommandRecord, outcome: CommandOutcome) -> JsonObject:

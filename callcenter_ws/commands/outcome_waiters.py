@@ -39,6 +39,7 @@ class OutcomeWaiters:
         self._clock = clock
         self._waiting: dict[CommandKey, list[Deferred[None]]] = {}
         self._count = 0
+        self._is_stopped = False
         self._watched: dict[CommandKey, list[OutcomeWatch]] = {}
 
     def delivered(self, publications: Sequence[Publication]) -> None:
@@ -55,6 +56,13 @@ class OutcomeWaiters:
                 for waiter in self._waiting.pop(key, []):
                     # Not within the delivery: those who wait go on with work of their own.
                     self._clock.call_later(0, _wake, waiter)
+
+    def stop(self) -> None:
+        """Have all requests that wait be answered with what is known now."""
+        self._is_stopped = True
+        for waiters in self._waiting.values():
+            for waiter in waiters:
+                self._clock.call_later(0, _wake, waiter)
 
     @contextmanager
     def watch(self, key: CommandKey) -> Iterator[OutcomeWatch]:
@@ -93,7 +101,7 @@ class OutcomeWaiters:
                 if record is None:
                     raise Refusal(ErrorCode.UNKNOWN_COMMAND)
                 left = until - self._clock.monotonic()
-                if not record.state.is_open or left <= 0:
+                if not record.state.is_open or left <= 0 or self._is_stopped:
                     return record
                 timer = self._clock.call_later(min(left, POLL_SECONDS), _wake, woken)
                 try:

@@ -131,7 +131,7 @@ class OwnCommands:
             tenant_id=record.key.tenant_id,
             type_=type_,
             payload={name: value for name, value in fields.items() if value is not None},
-            event_id=event_id_of("cmde", record.key),
+            event_id=event_id_of("cmde", record),
             now=self._clock.time(),
             received_at=self._clock.monotonic(),
             origin=Origin.GATEWAY,

@@ -122,9 +122,13 @@ class CommandService:
         self._sweep.start()
 
     def drain(self) -> None:
-        """Accept no more commands, and send none: another node does, or this one after its restart."""
+        """Accept no more commands, and send none: another node does, or this one after its restart.
+
+        Requests that wait for an outcome are answered.
+        """
         self.draining = True
         self.dispatcher.stop()
+        self._waiters.stop()
 
     async def stop(self) -> None:
         """Stop; return when nothing is under way. The store may be closed then."""

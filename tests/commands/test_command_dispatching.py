@@ -227,5 +227,9 @@ def test_who_waits_for_an_outcome_learns_it(commands: CommandWorld) -> None:
     late = Deferred.fromCoroutine(commands.service.outcome(CommandKey("acme", "alice", "2"), 1))
     commands.clock.advance(1)
     assert late.result.state == "dispatched"
+    waiting = Deferred.fromCoroutine(commands.service.outcome(CommandKey("acme", "alice", "2"), 60))
+    commands.service.drain()
+    commands.clock.turn()
+    assert waiting.result.state == "dispatched"
     with pytest.raises(Refusal, match="no open command"):
         result_of(commands.service.outcome(CommandKey("acme", "alice", "3"), 1))
