@@ -18,7 +18,7 @@ from restartable import RestartableGateway
 from roaming import RoamingClient
 from websockets.exceptions import ConnectionClosed
 
-TRANSIENT = frozenset({"unavailable", "overloaded", "rate_limited"})
+TRANSIENT = frozenset({"unavailable", "overloaded", "rate_limited", "draining"})
 """Refusals after which the same request is sent again."""
 
 ANSWER_SECONDS = 15.0
@@ -43,12 +43,14 @@ class CommandLedger(Ledger):
 
     Attributes:
         calls: the answered calls, by tenant and id.
+        done: the number of commands that were done.
         services: the users who are no persons, so that outcomes do not wait for them.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.calls: dict[tuple[str, str], Call] = {}
+        self.done = 0
         self.services: set[str] = set()
 
     def observe(self, viewer: Viewer, message: Message) -> Offer:
@@ -64,6 +66,7 @@ class CommandLedger(Ledger):
         persist = asker is not None and asker not in self.services
         offer = Offer(event.tenant, event.type, event.payload, event.event_id, user_id=asker, persist=persist)
         self._place(event.tenant, event.seq, event.event_id, what)
+        self.done += event.type == DONE and event.event_id not in self.offers
         known = self.offers.setdefault(event.event_id, offer)
         if known != offer:
             raise Violation(f"{event.event_id} is {offer} and {known}")

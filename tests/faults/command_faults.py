@@ -19,6 +19,8 @@ from restartable import RestartableGateway
 
 AT_ONCE = 3
 MAX_PAUSE_SECONDS = 1.0
+MAX_DONE_BETWEEN = 20
+MAX_WAIT_SECONDS = 5.0
 SOURCE_SUSPENDED_SECONDS = 7.0
 """Longer than the deadline of the commands, so that some find it over when the source goes on."""
 
@@ -51,11 +53,13 @@ class CommandFaults:
         self._kinds: list[tuple[str, Callable[[], object], Callable[[Any], Coroutine[Any, Any, None]]]] = [
             ("source killed", self._source, self._kill_source),
             ("source killed", self._source, self._kill_source),
+            ("source stopped", self._source, self._stop_source),
             ("source suspended", self._source, self._suspend_source),
             ("link cut", self._source, self._cut_link),
             ("link cut", self._source, self._cut_link),
             ("node killed", self._node, self._kill_node),
             ("node killed", self._node, self._kill_node),
+            ("node stopped", self._node, self._stop_node),
             ("node suspended", self._node, self._suspend_node),
             ("clients cut", lambda: self._clients, self._cut_clients),
         ]
@@ -65,16 +69,29 @@ class CommandFaults:
                 ("Redis suspended", lambda: self._redis, self._suspend_redis),
             ]
 
-    async def cause(self, seconds: float, check: Callable[[], None]) -> None:
-        """Cause faults for some time, and wait for the end of the last ones; ``check`` is called between them."""
+    async def cause(self, seconds: float, done: Callable[[], int]) -> None:
+        """Cause faults for some time, and wait for the end of the last ones.
+
+        Args:
+            done: returns how many commands are done; raises what has failed.
+        """
         end = time.monotonic() + seconds
         try:
             while time.monotonic() < end:
                 await asyncio.sleep(self._rng.uniform(0, MAX_PAUSE_SECONDS))
-                check()
+                await self._wait_for_more(done)
                 self._begin()
         finally:
             await asyncio.gather(*self._hit.values())
+
+    async def _wait_for_more(self, done: Callable[[], int]) -> None:
+        """Let some commands be done in between, also on a slow machine; some faults follow one another at once."""
+        enough = done() + self._rng.choice([0, self._rng.randint(1, MAX_DONE_BETWEEN)])
+        end = time.monotonic() + MAX_WAIT_SECONDS
+        while time.monotonic() < end:
+            if done() >= enough:
+                return
+            await asyncio.sleep(0.02)
 
     def _begin(self) -> None:
         for target, task in list(self._hit.items()):
@@ -101,6 +118,10 @@ class CommandFaults:
         await self._wait(3)
         source.start()
 
+    async def _stop_source(self, source: SourceProcess) -> None:
+        await asyncio.to_thread(source.kill, signal.SIGTERM)
+        source.start()
+
     async def _suspend_source(self, source: SourceProcess) -> None:
         source.send_signal(signal.SIGSTOP)
         await asyncio.sleep(self._rng.uniform(0, SOURCE_SUSPENDED_SECONDS))
@@ -119,6 +140,11 @@ class CommandFaults:
     async def _kill_node(self, node: RestartableGateway) -> None:
         await asyncio.to_thread(node.end)
         await self._wait(LEASE + 1)
+        await asyncio.to_thread(node.start)
+
+    async def _stop_node(self, node: RestartableGateway) -> None:
+        """Have a node close its clients in order."""
+        await asyncio.to_thread(node.end, signal.SIGTERM)
         await asyncio.to_thread(node.start)
 
     async def _suspend_node(self, node: RestartableGateway) -> None:

@@ -101,7 +101,7 @@ class CommandScenario:
                 source.start()
             await clients[0].until(lambda: len(self.ledger.calls) >= SOURCES * len(TENANTS))
             running = [asyncio.create_task(asker.run()) for asker in self.askers]
-            await self.faults.cause(seconds, lambda: self._check(running))
+            await self.faults.cause(seconds, lambda: self._done(running))
             for asker in self.askers:
                 asker.stop()
             await asyncio.wait_for(asyncio.gather(*running), 3 * DEADLINE)
@@ -114,12 +114,12 @@ class CommandScenario:
                 source.kill()
                 await source.link.close()
 
-    def _check(self, running: Sequence[asyncio.Task[None]]) -> None:
-        """Raise the failure of any asker; what a process that is killed now knew is lost."""
+    def _done(self, running: Sequence[asyncio.Task[None]]) -> int:
+        """Return how many commands are done; raise the failure of any asker."""
         for task in running:
             if task.done():
                 task.result()
-        self.ledger.process_number += 1
+        return self.ledger.done
 
     async def _finish(self) -> None:
         """Empty the spools, and let the clients read to the end."""

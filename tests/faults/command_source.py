@@ -169,6 +169,7 @@ def main(reactor: Any) -> Deferred[None]:
     source = CommandSource(reactor, options := parser.parse_args())
     globalLogBeginner.beginLoggingTo([write_error], redirectStandardIO=False)
     source.remote.startService()
+    reactor.addSystemEventTrigger("before", "shutdown", source.remote.stopService)
     if options.drain:
         return Deferred.fromCoroutine(drain(reactor, source.remote))
     source.begin()

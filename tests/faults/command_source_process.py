@@ -39,12 +39,12 @@ class SourceProcess:
         self._process = Process([*command, *options])
         self.starts += 1
 
-    def kill(self) -> None:
-        """Kill the process if it runs."""
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        """End the process with a signal if it runs."""
         if self._process is None:
             return
         self._process.process.send_signal(signal.SIGCONT)
-        self._process.stop(signal.SIGKILL)
+        self._process.stop(number)
         self.errors += [line for line in self._process.lines if not line.startswith('{"state"')]
         self._process = None
 
