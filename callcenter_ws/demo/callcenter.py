@@ -40,7 +40,8 @@ class CallCenter:
         self._agents.open()
         self._distributor.open()
         self._commands = ModelCommands(self._agents, self._distributor, queues)
-        ChatSessions(self._scheduler, self._agents, prefix).open()
+        self._chats = ChatSessions(self._scheduler, self._agents, prefix)
+        self._chats.open()
         self._scheduler.call_later(10, self._notify)
         self._scheduler.call_later(45, self._announce)
 
@@ -71,6 +72,14 @@ class CallCenter:
         self._scheduler.advance(at)
         self._commands.carry_out(name, payload, user_id)
         return self._scheduler.take_events()
+
+    def chat_changed(self, type_: str, payload: JsonObject) -> None:
+        """Learn of an event of a chat that others have sent, as the gateway does for commands."""
+        session_id = str(payload["session_id"])
+        if type_ == "chat.session.ended":
+            self._chats.ended_by_others(session_id)
+        elif type_ == "chat.transferred":
+            self._chats.transferred_by_others(session_id, str(payload["to_agent_id"]))
 
     def _agent_changed(self, agent: Agent) -> None:
         if agent.state == "available":

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from callcenter_ws.demo.agents import Agent, AgentPool
 from callcenter_ws.demo.sample_data import CALLERS, DEMO_AGENT, DEMO_SESSION, DIALOGUE, PRIVATE_NOTES
-from callcenter_ws.demo.scheduler import Scheduler, ShuffleBag
+from callcenter_ws.demo.scheduler import ScheduledCall, Scheduler, ShuffleBag
 
 _TRANSFERRED = (True, False, False)
 _WITH_NOTE = (True, False, False)
@@ -14,7 +15,7 @@ _WITH_NOTE = (True, False, False)
 
 @dataclass(slots=True, eq=False)
 class Chat:
-    """One chat session."""
+    """One chat session. ``next_step`` is what happens to it next."""
 
     session_id: str
     visitor: str
@@ -23,6 +24,7 @@ class Chat:
     transfer_pending: bool
     has_note: bool
     turn: int = 0
+    next_step: ScheduledCall | None = None
 
 
 class ChatSessions:
@@ -38,6 +40,7 @@ class ChatSessions:
         self._prefix = prefix
         self._sessions = 0
         self._messages = 0
+        self._chats: dict[str, Chat] = {}
         self._transferred = ShuffleBag(scheduler.random, _TRANSFERRED)
         self._with_note = ShuffleBag(scheduler.random, _WITH_NOTE)
 
@@ -45,6 +48,40 @@ class ChatSessions:
         """Schedule the first sessions."""
         self._scheduler.call_later(14, self._start, DEMO_SESSION)
         self._scheduler.call_later(24, self._start, None)
+
+    # What others do with a chat: the gateway carries out the commands about chats itself.
+
+    def ended_by_others(self, session_id: str) -> None:
+        """Go on without a chat that has ended."""
+        chat = self._chats.get(session_id)
+        if chat is not None:
+            self._forget(chat)
+
+    def transferred_by_others(self, session_id: str, to_agent_id: str) -> None:
+        """Have another agent write from now on; an agent who is not of the model writes itself."""
+        chat = self._chats.get(session_id)
+        if chat is None:
+            return
+        agent = next((agent for agent in self._agents.agents if agent.user_id == to_agent_id), None)
+        if agent is None:
+            self._forget(chat)
+        elif agent is not chat.agent:
+            chat.agent.chats -= 1
+            agent.chats += 1
+            chat.agent = agent
+
+    def _forget(self, chat: Chat) -> None:
+        if chat.next_step is not None:
+            chat.next_step.cancel()
+        del self._chats[chat.session_id]
+        chat.agent.chats -= 1
+        reused_id = chat.session_id if chat.session_id == DEMO_SESSION else None
+        self._scheduler.call_later(self._scheduler.random_seconds(4, 15), self._start, reused_id)
+
+    def _then(self, chat: Chat, low: float, high: float, step: Callable[[Chat], None]) -> None:
+        chat.next_step = self._scheduler.call_later(self._scheduler.random_seconds(low, high), step, chat)
+
+    # A session
 
     def _start(self, reused_id: str | None) -> None:
         agent = self._free_agent(is_demo_session=reused_id is not None)
@@ -61,6 +98,7 @@ class ChatSessions:
             transfer_pending=self._transferred.draw(),
             has_note=self._with_note.draw(),
         )
+        self._chats[chat.session_id] = chat
         self._scheduler.emit(
             "chat.session.started",
             {
@@ -73,7 +111,7 @@ class ChatSessions:
                 "status": "active",
             },
         )
-        self._scheduler.call_later(self._scheduler.random_seconds(1, 3), self._visitor_types, chat)
+        self._then(chat, 1, 3, self._visitor_types)
 
     def _free_agent(self, *, is_demo_session: bool) -> Agent | None:
         free = [agent for agent in self._agents.available() if not agent.chats]
@@ -85,7 +123,7 @@ class ChatSessions:
 
     def _visitor_types(self, chat: Chat) -> None:
         self._typing(chat, "visitor", is_typing=True)
-        self._scheduler.call_later(self._scheduler.random_seconds(2, 5), self._visitor_writes, chat)
+        self._then(chat, 2, 5, self._visitor_writes)
 
     def _visitor_writes(self, chat: Chat) -> None:
         self._typing(chat, "visitor", is_typing=False)
@@ -94,20 +132,20 @@ class ChatSessions:
             self._write(chat, "agent", self._scheduler.random.choice(PRIVATE_NOTES), private=True)
         if chat.transfer_pending and chat.turn >= 1:
             self._transfer(chat)
-        self._scheduler.call_later(self._scheduler.random_seconds(1, 3), self._agent_types, chat)
+        self._then(chat, 1, 3, self._agent_types)
 
     def _agent_types(self, chat: Chat) -> None:
         self._typing(chat, "agent", is_typing=True)
-        self._scheduler.call_later(self._scheduler.random_seconds(2, 6), self._agent_writes, chat)
+        self._then(chat, 2, 6, self._agent_writes)
 
     def _agent_writes(self, chat: Chat) -> None:
         self._typing(chat, "agent", is_typing=False)
         self._write(chat, "agent", DIALOGUE[chat.turn][1])
         chat.turn += 1
         if chat.turn < chat.turns:
-            self._scheduler.call_later(self._scheduler.random_seconds(2, 6), self._visitor_types, chat)
+            self._then(chat, 2, 6, self._visitor_types)
         else:
-            self._scheduler.call_later(self._scheduler.random_seconds(2, 4), self._end, chat)
+            self._then(chat, 2, 4, self._end)
 
     def _transfer(self, chat: Chat) -> None:
         colleagues = [agent for agent in self._agents.at_work() if not agent.chats]
@@ -129,12 +167,10 @@ class ChatSessions:
         )
 
     def _end(self, chat: Chat) -> None:
-        chat.agent.chats -= 1
         ended_by = self._scheduler.random.choice(("visitor", "agent"))
         payload = {"session_id": chat.session_id, "reason": "resolved", "ended_by": ended_by}
         self._scheduler.emit("chat.session.ended", payload)
-        reused_id = chat.session_id if chat.session_id == DEMO_SESSION else None
-        self._scheduler.call_later(self._scheduler.random_seconds(4, 15), self._start, reused_id)
+        self._forget(chat)
 
     def _sender(self, chat: Chat, sender_type: str) -> dict[str, str]:
         if sender_type == "visitor":

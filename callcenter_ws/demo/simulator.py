@@ -16,13 +16,14 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredLock
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater, react
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from callcenter_ws import __version__
 from callcenter_ws.demo.callcenter import CallCenter
 from callcenter_ws.demo.child import call_at_end_of_input, log_to_stderr
 from callcenter_ws.demo.scheduler import ModelEvent
 from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.remote import Command, CommandFailed, EventBroadcaster
+from callcenter_ws.remote import ClientMessage, Command, CommandFailed, EventBroadcaster
 from callcenter_ws.runtime.reactor import Reactor
 
 _log = Logger()
@@ -141,6 +142,13 @@ async def simulate(reactor: Reactor, arguments: argparse.Namespace) -> None:
     simulation = Simulation(reactor, callcenter, publish, speed)
     for name in callcenter.command_names:
         broadcaster.on_command(name, simulation.carry_out)
+
+    def chat_changed(message: ClientMessage) -> None:
+        if message.tenant_id == arguments.tenant:
+            callcenter.chat_changed(message.type, message.payload)
+
+    # Refused only where the connection is, which is logged already.
+    broadcaster.subscribe(["chat.session.ended", "chat.transferred"], chat_changed).addErrback(_ignore_refusal)
     broadcaster.startService()
     running: Deferred[None] = Deferred.fromCoroutine(simulation.run())
     call_at_end_of_input(reactor, running.cancel)
@@ -150,6 +158,10 @@ async def simulate(reactor: Reactor, arguments: argparse.Namespace) -> None:
         _log.info("the standard input is closed: the simulation ends")
     finally:
         await broadcaster.stopService()
+
+
+def _ignore_refusal(failure: Failure) -> None:
+    failure.trap(Refusal)
 
 
 def _positive(text: str) -> float:

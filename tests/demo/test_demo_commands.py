@@ -277,6 +277,46 @@ class TestCalls:
         assert world.fails("call.transfer", agent, call_id=ringing, destination="1001") == "rejected"
 
 
+class TestChats:
+    """The gateway carries out the commands about chats: the model learns of them by their events."""
+
+    @staticmethod
+    def chat(world: World) -> str:
+        session: str = world.until(lambda event: event.type == "chat.message").payload["session_id"]
+        return session
+
+    @staticmethod
+    def writes(world: World, session: str, seconds: float) -> set[str]:
+        before = len(world.seen)
+        world.run(seconds)
+        found = [event for event in world.seen[before:] if event.payload.get("session_id") == session]
+        return {event.payload["sender_id"] for event in found if event.type == "chat.message"}
+
+    def test_a_closed_chat_is_over(self, world: World) -> None:
+        session = self.chat(world)
+        del world.checker.chats[session]
+        for _ in range(2):
+            world.model.chat_changed("chat.session.ended", {"session_id": session})
+        assert self.writes(world, session, 3) == set()
+        world.run(120)
+        starts = [event for event in world.seen if event.type == "chat.session.started"]
+        assert len(starts) > 3, "others begin"
+
+    def test_another_agent_writes_after_a_transfer(self, world: World) -> None:
+        session = self.chat(world)
+        agent = free_agent(world)
+        world.checker.chats[session]["agent"] = agent
+        world.model.chat_changed("chat.transferred", {"session_id": session, "to_agent_id": agent})
+        assert agent in self.writes(world, session, 15)
+        world.model.chat_changed("chat.transferred", {"session_id": "unknown", "to_agent_id": agent})
+
+    def test_a_person_who_takes_over_writes_alone(self, world: World) -> None:
+        session = self.chat(world)
+        del world.checker.chats[session]
+        world.model.chat_changed("chat.transferred", {"session_id": session, "to_agent_id": "supervisor-01"})
+        assert self.writes(world, session, 3) == set()
+
+
 _commands = st.lists(
     st.tuples(st.floats(0, 8), st.integers(0, 10_000), st.integers(0, 10_000), st.integers(0, 10_000)), max_size=60
 )
