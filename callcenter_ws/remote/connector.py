@@ -75,6 +75,8 @@ class GatewayConnector:
         self._subscribing = self._new_subscribing()
         self._service: ClientService | None = None
         self._connections: set[GatewayConnection] = set()
+        # Of these, those that are ended by ``reconnect``: the gateway was reached.
+        self._renewed: set[GatewayConnection] = set()
         self._waiters: list[Deferred[GatewayConnection]] = []
 
     def _new_subscribing(self) -> SingleFlight:
@@ -111,6 +113,7 @@ class GatewayConnector:
     def reconnect(self, reason: str) -> None:
         """End the connection, for ``reason``, and make a new one."""
         for connection in list(self._connections):
+            self._renewed.add(connection)
             connection.abort(reason)
 
     def refuse_waiters(self, refusal: Refusal) -> None:
@@ -211,10 +214,12 @@ class GatewayConnector:
     def connection_lost(self, connection: GatewayConnection) -> None:
         """Stop using a closed connection. Unacknowledged events are sent again over the next one."""
         self._connections.discard(connection)
+        is_renewed = connection in self._renewed
+        self._renewed.discard(connection)
         if self._sender.connection is connection:
             self._sender.connection = None
             self._status.lost(connection.lost_reason, is_proven=connection.is_proven)
-        elif self._status.state is LinkState.CONNECTING:
+        elif self._status.state is LinkState.CONNECTING and not is_renewed:
             self._status.failed(LinkFailure.unreachable(connection.lost_reason))
         if self._status.is_final and self._service is not None:
             self._service.stopService()
