@@ -32,7 +32,7 @@ _VARIABLE = re.compile("[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _MAX_PATTERN_LENGTH = 1_000
 _LISTENING = ("tcp", "unix")
 _DIALPLAN_NAME = re.compile("[A-Za-z0-9_.-]{1,79}", re.ASCII)
-_DEVICE = re.compile(r"[A-Za-z0-9]{1,16}/[A-Za-z0-9_.@/-]{0,40}\{extension\}[A-Za-z0-9_.@/-]{0,40}", re.ASCII)
+_DEVICE = re.compile(r"[A-Za-z0-9]{1,16}[/:][A-Za-z0-9_.@/-]{0,40}\{extension\}[A-Za-z0-9_.@/-]{0,40}", re.ASCII)
 _EXTENSION = re.compile("[A-Za-z0-9_.-]{1,64}", re.ASCII)
 _FOLDER = re.compile("[A-Za-z0-9_./-]{1,200}", re.ASCII)
 
@@ -225,6 +225,8 @@ CHECKS: Mapping[tuple[type, str], Check] = {
     (CommandSettings, "monitor_context"): dialplan_context,
     (CommandSettings, "destinations"): pattern,
     (CommandSettings, "device"): device_template,
+    (CommandSettings, "member"): device_template,
+    (CommandSettings, "state_interface"): device_template,
     (CommandSettings, "hot_desks"): extension,
     (CommandSettings, "queues"): pattern,
     (CommandSettings, "login_queues"): queue_name,

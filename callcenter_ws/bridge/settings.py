@@ -93,6 +93,8 @@ class CommandSettings(_Table, frozen=True):
         check_destinations: whether the exchange is asked first if its dialplan has the destination.
         device: the device of an extension, with ``{extension}`` in its place; empty: only devices that are known from
             ``agents`` and queues are called.
+        member, state_interface: with which interfaces an agent becomes a member of a queue, with ``{extension}`` in
+            them; empty: with its device, and without a state interface.
         hot_desks: the extensions of phones that agents may sign in at.
         queues: patterns of the queues whose members commands may add and remove; each matches the whole name.
         login_queues: the queues that an agent joins who is in none and becomes available.
@@ -108,6 +110,8 @@ class CommandSettings(_Table, frozen=True):
     destinations: str = ""
     check_destinations: bool = True
     device: str = ""
+    member: str = ""
+    state_interface: str = ""
     hot_desks: tuple[str, ...] = ()
     queues: tuple[str, ...] = ()
     login_queues: tuple[str, ...] = ()

@@ -298,6 +298,29 @@ def test_a_user_joins_a_queue_as_the_member_that_it_is_in_others(exchange: Excha
     assert (headers["Interface"], headers["StateInterface"]) == ("Local/201@from-queue/n", "PJSIP/201")
 
 
+def test_members_as_freepbx_names_them() -> None:
+    exchange = Exchange(
+        replace(COMMANDS, member="Local/{extension}@from-queue/n", state_interface="hint:{extension}@ext-local")
+    )
+    exchange.connect(*AVAILABLE)
+    exchange.order("agent.state.set", asker="500", state="available", extension="204")
+    added = {"Queue": "support", "Interface": "Local/204@from-queue/n", "StateInterface": "hint:204@ext-local"}
+    assert exchange.actions[-1] == ("QueueAdd", {**added, "MemberName": "500", "Penalty": "0", "Paused": "false"})
+    exchange.event("QueueMemberAdded", **added, Status="1", Paused="0", Membership="dynamic")
+    assert exchange.outcomes == [{"data": {"state": "available"}}]
+    # The phone itself is called.
+    exchange.order("call.originate", asker="500", destination="202")
+    exchange.respond("Success")
+    assert exchange.actions[-1][1]["Channel"] == "PJSIP/204"
+    # Another agent takes the phone over.
+    exchange.order("agent.state.set", asker="301", role="supervisor", user_id="501", state="break", extension="204")
+    assert exchange.actions[-1] == ("QueueRemove", {"Queue": "support", "Interface": "Local/204@from-queue/n"})
+    exchange.event("QueueMemberRemoved", **added)
+    assert exchange.actions[-1][1]["Interface"] == "Local/204@from-queue/n"
+    exchange.event("QueueMemberAdded", **added, Status="1", Paused="1", PausedReason="", Membership="dynamic")
+    assert exchange.outcomes[-1] == {"data": {"state": "break"}}
+
+
 def test_a_member_without_a_user_goes_by_its_interface(exchange: Exchange) -> None:
     exchange.synchronize(({**MEMBER, "Location": "SIP/door", "StateInterface": "SIP/door"},))
     exchange.order("queue.member.pause", role="supervisor", user_id="SIP/door", queue_name="support")

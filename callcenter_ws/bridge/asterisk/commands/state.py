@@ -80,7 +80,7 @@ def _sign_in(world: World, order: Order, user_id: str, extension: str) -> Script
     # The queues that its earlier user has joined there, and those that this user has joined elsewhere.
     if owner is not None:
         leaving = _memberships(world, order, owner.user_id)
-        yield from remove_from(world, [one for one in leaving if one.device.name == device and _may_leave(world, one)])
+        yield from remove_from(world, [one for one in leaving if world.is_at(one, device) and _may_leave(world, one)])
     moved = [member for member in _memberships(world, order, user_id) if _may_leave(world, member)]
     queues = [(member.queue, member.penalty) for member in moved]
     yield from remove_from(world, moved)
@@ -89,7 +89,7 @@ def _sign_in(world: World, order: Order, user_id: str, extension: str) -> Script
     username = world.user(user_id).username
     machine.sign_in(Desk(device, order.tenant_id, user_id, username, extension))
     for queue, penalty in queues:
-        if machine.members.get(queue, device) is None:
+        if not world.membership(order.tenant_id, queue, user_id):
             yield from add_to(world, order, user_id, [queue], penalty=penalty)
     return None
 

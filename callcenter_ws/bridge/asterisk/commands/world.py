@@ -242,12 +242,24 @@ class World:
         Raises:
             OrderFailed: ``not_found``: no phone of the user is known.
         """
-        if not self.machine.desks.of_user(tenant_id, user_id):
+        desks = self.machine.desks.of_user(tenant_id, user_id)
+        if not desks:
             for member in self.memberships(user_id):
                 if member.agent_tenant == tenant_id:
                     other = member.device.name if member.device.name != member.interface else None
                     return member.interface, other
-        return self.device_of(tenant_id, user_id), None
+        device = self.device_of(tenant_id, user_id)
+        extension = desks[0].extension if desks else self.user(user_id).extension or user_id
+        if not _SAFE_NAME.fullmatch(extension):
+            return device, None
+        templates = (self.settings.member or device, self.settings.state_interface)
+        interface, state_interface = (text.replace("{extension}", extension) for text in templates)
+        return interface, state_interface or None
+
+    def is_at(self, member: Member, device: str) -> bool:
+        """Return whether a phone is behind a membership."""
+        names = self.machine.directory.names
+        return device in names.variants(member.device.name) or device in names.variants(member.interface)
 
     def is_phone_of(self, tenant_id: str, user_id: str, device: str) -> bool:
         """Return whether a phone of a user belongs to a tenant: ids of users may be the same in two tenants."""
@@ -257,8 +269,7 @@ class World:
         own = self.machine.rules.of_device(device)
         if own:
             return own == tenant_id
-        members = [member for member in self.memberships(user_id) if member.device.name == device]
-        if any(member.agent_tenant == tenant_id for member in members):
+        if any(one.agent_tenant == tenant_id and self.is_at(one, device) for one in self.memberships(user_id)):
             return True
         return self.machine.rules.default == tenant_id
 
