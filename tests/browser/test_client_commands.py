@@ -102,6 +102,21 @@ def test_a_promise_survives_a_cut_line(world: ClientWorld, source: AnsweringSour
     assert (outcome["state"], outcome["code"], outcome["message"]) == ("failed", "rejected", "as the test says")
 
 
+def test_a_promise_survives_that_the_tab_with_the_socket_is_closed(
+    world: ClientWorld, source: AnsweringSource, context: Context
+) -> None:
+    leader, follower = opened(world, context), opened(world, context)
+    assert [tab.evaluate("client.status.leads") for tab in (leader, follower)] == [True, False]
+    send(follower, "call.originate", {"destination": "103"})
+    taken = source.taken()
+    follower.wait_for("sessionStorage.length === 1")
+    assert leader.evaluate("commands.pending()") == []
+    leader.close()
+    follower.wait_for("client.status.leads")
+    source.answer(taken["command_id"], call_id="20")
+    assert follower.wait_for("window.outcome")["data"] == {"call_id": "20"}
+
+
 def test_a_promise_survives_that_the_page_is_loaded_again(
     world: ClientWorld, source: AnsweringSource, context: Context
 ) -> None:
