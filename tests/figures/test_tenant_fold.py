@@ -279,6 +279,30 @@ def test_rows_and_position_follow_what_is_published(world: World) -> None:
     assert world.figures.counters.behind == 0
 
 
+@pytest.mark.parametrize("kill", [False, True])
+def test_a_disposition_is_replaced_after_another_process_has_taken_over(world: World, kill: bool) -> None:
+    def dispose(code: str) -> None:
+        world.calls += 1
+        fields = {"call_id": "c-1", "queue_name": "q1", "code": code, "note": "a secret"}
+        stamped = {"now": world.clock.time(), "received_at": world.clock.monotonic(), "event_id": f"e-{world.calls}"}
+        run(world.broker.publish([event("call.disposition", fields, **stamped)]))
+        world.clock.advance(1.1)
+
+    def shown() -> Any:
+        live = {figure.key: figure.message for figure in run(world.broker.figures.live(ACME))}
+        assert b"a secret" not in b"".join(live.values())
+        payload = msgspec.json.decode(live["queue.stats:q1"])["payload"]
+        return [payload[window]["dispositions"] for window in ("today", "last_30m", "interval")]
+
+    world.start()
+    dispose("sale")
+    assert shown() == [{"sale": 1}] * 3
+    world.restart(kill=kill)
+    dispose("callback")
+    assert shown() == [{"callback": 1}] * 3
+    world.check()
+
+
 def test_catches_up_in_pages_and_becomes_current_only_then(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tenant_fold, "PAGE", 10)
     monkeypatch.setattr(tenant_fold, "MAX_UNWRITTEN", 20)
