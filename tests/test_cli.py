@@ -497,8 +497,8 @@ async def test_sources_are_listed_and_released(tmp_path: Path) -> None:
         status, out, err = await command("source", "list", *address)
         assert (status, err) == (0, "")
         head, line = out.splitlines()
-        assert head.split() == ["source", "state", "kind", "version", "owner", "tenants"]
-        assert line.split() == ["pbx1", "connected", "asterisk", "1.2", "installation", "acme,globex"]
+        assert head.split() == ["source", "state", "kind", "version", "owner", "tenants", "capabilities"]
+        assert line.split() == ["pbx1", "connected", "asterisk", "1.2", "installation", "acme,globex", "-"]
         status, _, err = await command("source", "forget", "pbx1", *address)
         assert (status, err.startswith("callcenter-ws source: source_in_use: ")) == (1, True)
         gateway.sources.link_lost(link)

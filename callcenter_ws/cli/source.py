@@ -12,7 +12,7 @@ from callcenter_ws.cli.arguments import Commands, add_amp, add_command, add_sett
 from callcenter_ws.cli.table import table
 from callcenter_ws.cli.target import CommandFailed, target_of
 
-_COLUMNS = ("source", "state", "kind", "version", "owner", "tenants")
+_COLUMNS = ("source", "state", "kind", "version", "owner", "tenants", "capabilities")
 
 
 def add(commands: Commands) -> None:
@@ -66,4 +66,6 @@ def forget_source(arguments: argparse.Namespace) -> int:
 def _shown(source: dict[str, Any], name: str) -> str:  # values of several types, see sources.registry.description
     if name == "tenants":
         return ",".join(source["tenants"]) + (",…" if source["tenant_count"] > len(source["tenants"]) else "")
+    if name == "capabilities":
+        return ",".join(source[name]) or "-"
     return str(source[name]) or "-"

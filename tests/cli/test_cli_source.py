@@ -22,8 +22,10 @@ def test_an_unknown_list_of_sources_is_an_error(
 def test_names_of_sources_cannot_send_control_characters(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fields = '"kind": "asterisk", "owner": "o", "tenants": ["acme"], "tenant_count": 1'
+    fields = '"kind": "asterisk", "owner": "o", "tenants": ["acme"], "tenant_count": 1, "capabilities": ["a", "b"]'
     sources = rf'[{{"source": "a", "state": "connected", "version": "1\u001b[2J", {fields}}}]'
     monkeypatch.setattr(source, "call_amp", lambda *_: {"sources": sources, "left_out": 0})
     assert main(["source", "list", "--amp", "tcp:127.0.0.1:1"]) == 0
-    assert "1�[2J" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "1�[2J" in out
+    assert out.splitlines()[1].endswith(" a,b")
