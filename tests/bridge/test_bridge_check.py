@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from twisted.internet import reactor, utils
 from twisted.internet.protocol import Factory, Protocol
 
+from callcenter_ws.bridge.asterisk.commands.capabilities import AVAILABLE, contexts_of
 from callcenter_ws.bridge.asterisk.filters import filter_lines
 from callcenter_ws.bridge.asterisk.findings import Level, findings, manager_section
 from callcenter_ws.bridge.asterisk.message import AmiMessage
@@ -100,6 +101,15 @@ def test_commands_that_the_exchange_does_not_allow_are_named() -> None:
     assert "write = reporting" in manager_section(given, SETTINGS, None)
     # Without commands nothing is said of them.
     assert "Originate" not in texts(given, Level.PROBLEM)
+
+
+def test_contexts_that_commands_dial_in_and_the_dialplan_lacks_are_named() -> None:
+    commands = CommandSettings(enabled=True, context="intern", originate_context="intern", monitor_context="listen")
+    assert contexts_of(commands) == ["intern", "listen"]
+    assert contexts_of(replace(commands, enabled=False)) == []
+    given = facts(actions=AVAILABLE, missing_contexts=["intern"])
+    problems = [one.text for one in findings(given, replace(SETTINGS, commands=commands)) if one.level is Level.PROBLEM]
+    assert problems == ["the dialplan has no context intern, in which commands dial"]
 
 
 def test_rights_that_commands_need_are_not_in_excess() -> None:

@@ -46,11 +46,17 @@ def outcome_of(client: Any, name: str, **fields: Any) -> tuple[list[str], dict[s
         return answer if answer["type"] == "accepted" else None
 
     answer = wait_until(issue, f"{name} to be accepted")
+    command_id = answer["payload"]["command_id"]
     seen: list[str] = []
-    while (message := client.receive())["type"] not in ("command.done", "command.failed"):
+    while (message := client.receive())["payload"].get("command_id") != command_id:
         seen.append(message["type"])
-    assert message["payload"]["command_id"] == answer["payload"]["command_id"]
     return seen, {"type": message["type"], **message["payload"]}
+
+
+def is_refused(client: Any) -> bool:
+    """Return whether no source carries out a command. Where one does, it is so already."""
+    answer = client.request("command", {"name": "agent.state.set", "state": "available"})
+    return answer["type"] == "error" and answer["payload"]["code"] == "no_source"
 
 
 def test_agents_change_their_state_at_the_exchange(tmp_path: Path, processes: list[Any]) -> None:
@@ -89,6 +95,13 @@ def test_agents_change_their_state_at_the_exchange(tmp_path: Path, processes: li
     seen, outcome = outcome_of(erin, "agent.state.set", state="offline")
     assert seen[-2:] == ["queue.member.removed", "agent.logout"]
     assert outcome["data"] == {"state": "offline"}
+
+    # Commands are switched off, and on again, while the bridge runs.
+    for old, new in (("true", "false"), ("false", "true")):
+        config.write_text(config.read_text().replace(f"enabled = {old}", f"enabled = {new}"))
+        again.process.send_signal(signal.SIGHUP)
+        again.expect("the settings were loaded again: in use now: sources.pbx1.commands")
+        wait_until(lambda new=new: is_refused(alice) is (new == "false"), f"enabled = {new} to have an effect")
 
     # The exchange ends: nothing is done, and the asker is told so.
     exchange.do("leave")

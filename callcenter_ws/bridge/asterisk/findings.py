@@ -134,6 +134,8 @@ def _commands(facts: Facts, settings: SourceSettings) -> Iterator[Finding]:
     for name, actions in missing(facts.actions, settings.commands).items():
         text = f"{name} cannot be carried out: the user may not use {', '.join(actions)}"
         yield Finding(Level.PROBLEM, f"{text}; give it write = {','.join(['reporting', *rights(settings.commands)])}")
+    for context in facts.missing_contexts:
+        yield Finding(Level.PROBLEM, f"the dialplan has no context {context}, in which commands dial")
     unchecked = settings.commands.check_destinations and settings.commands.context
     if unchecked and "ShowDialPlan" not in facts.actions:
         text = "the user may not use ShowDialPlan: a call that is transferred to a number that does not exist is lost"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from twisted.internet.defer import Deferred
@@ -26,6 +26,7 @@ from callcenter_ws.runtime.transports import TwistedTransport
 MAX_EVENTS = 20_000
 
 _COMMANDS = ListAction("ListCommands")
+_DIALPLAN = ListAction("ShowDialPlan", frozenset({"ListDialplan"}), "ShowDialPlanComplete")
 _PRIVILEGES = re.compile(r"\(Priv: ([a-z,<>]+)\)")
 _WHICH_PORT = "is this the port of its manager interface?"
 _CLASSES = ("system", "call", "agent", "dialplan", "reporting", "originate", "command", "config", "user", "security")
@@ -55,6 +56,7 @@ class Facts:
         write: the rights of the user, as far as the actions show them that it may use.
         read: the classes that it may read; None: the user has no right to ask that.
         settings: the general settings of the manager interface, where the user may ask for them.
+        missing_contexts: those of the contexts asked for that the dialplan does not have.
         events: the live events, without what was sent as answers.
         local_address: of this end of the connection; empty for a unix socket.
     """
@@ -74,18 +76,24 @@ class Facts:
     queues: list[AmiMessage] = field(default_factory=list)
     members: list[AmiMessage] = field(default_factory=list)
     channels: list[AmiMessage] = field(default_factory=list)
+    missing_contexts: list[str] = field(default_factory=list)
     events: list[AmiMessage] = field(default_factory=list)
     listened_seconds: float = 0.0
     local_address: str = ""
 
 
 class Probe(Protocol):
-    """The connection. ``examine`` does everything."""
+    """The connection. ``examine`` does everything.
+
+    Args:
+        contexts: those of the dialplan that the exchange should have.
+    """
 
     transport: TwistedTransport
 
-    def __init__(self, credentials: Credentials, reactor: IReactorTime) -> None:
+    def __init__(self, credentials: Credentials, reactor: IReactorTime, contexts: Sequence[str] = ()) -> None:
         self._credentials = credentials
+        self._contexts = contexts
         self._reactor = reactor
         self._framing = Framing()
         self._ids = ActionIds(f"ccws-check-{secrets.token_hex(8)}")
@@ -106,6 +114,9 @@ class Probe(Protocol):
             await self._log_in()
             for action in (CORE_SETTINGS, _COMMANDS, *LISTS):
                 await self._ask(action)
+            for context in self._contexts if _DIALPLAN.name in self._facts.actions else ():
+                # Of one extension, which need not exist: the whole context may be long.
+                await self._ask(_DIALPLAN, ("Context", context), ("Extension", "s"))
             if "command" in self._facts.write:
                 await self._ask(ListAction("Command"), ("Command", f"manager show user {self._credentials.username}"))
                 await self._ask(ListAction("Command"), ("Command", "manager show settings"))
@@ -195,6 +206,10 @@ class Probe(Protocol):
         facts = self._facts
         if action.name == "Command":
             self._keep_output(message)
+        elif action is _DIALPLAN:
+            before, found, context = message.get("Message").partition("Did not find context ")
+            if found and not before:
+                facts.missing_contexts.append(context)
         elif message.response != "Success":
             facts.refused[action.name] = message.get("Message") or message.response
         elif action is CORE_SETTINGS:

@@ -10,6 +10,7 @@ from twisted.internet.endpoints import clientFromString
 from twisted.internet.protocol import Factory
 
 from callcenter_ws.bridge.asterisk.actions import InvalidValueError
+from callcenter_ws.bridge.asterisk.commands.capabilities import contexts_of
 from callcenter_ws.bridge.asterisk.findings import Finding, Level, filter_form, findings, manager_section
 from callcenter_ws.bridge.asterisk.login import credentials_of
 from callcenter_ws.bridge.asterisk.machine import AsteriskMachine
@@ -105,7 +106,7 @@ async def _examine(reactor: Reactor, source: SourceSettings, listen: float) -> F
     probes: list[Probe] = []
 
     def build() -> Probe:
-        probes.append(Probe(credentials, reactor))
+        probes.append(Probe(credentials, reactor, contexts_of(source.commands)))
         return probes[-1]
 
     try:

@@ -67,6 +67,14 @@ def configured(settings: CommandSettings) -> Iterator[str]:
         yield "call.record"
 
 
+def contexts_of(settings: CommandSettings) -> list[str]:
+    """Return the contexts of the dialplan that commands use."""
+    if not settings.enabled:
+        return []
+    found = (settings.context, settings.originate_context, settings.monitor_context)
+    return list(dict.fromkeys(context for context in found if context))
+
+
 def commands_of(actions: Collection[str], settings: CommandSettings) -> frozenset[str]:
     """Return the names of the commands that can be carried out.
 
