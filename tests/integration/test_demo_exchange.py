@@ -71,6 +71,20 @@ def test_the_source_is_up_and_all_agents_are_logged_in(demo: Demo) -> None:
         receive(socket, complete)
 
 
+def test_the_exchange_carries_out_a_break(demo: Demo) -> None:
+    with join(demo) as socket:
+        receive(socket, lambda event: event["type"] == "source.up" and event["payload"]["source"] == "pbx1")
+        payload = {"name": "agent.state.set", "command_id": "k1", "user_id": "agent-03", "state": "break"}
+        socket.send(json.dumps({"type": "command", "id": "1", "payload": {**payload, "reason": "lunch"}}))
+        by_us = {"user_id": "agent-03", "reason": "lunch"}
+        receive(
+            socket,
+            lambda event: event["type"] == "queue.member.paused" and event["payload"].items() >= by_us.items(),
+        )
+        outcome = receive(socket, lambda event: event["type"] in ("command.done", "command.failed"))
+        assert (outcome["type"], outcome["payload"]["command_id"]) == ("command.done", "k1"), outcome
+
+
 def test_its_bridge_is_a_separate_process_that_ends_with_the_gateway(tmp_path: Path) -> None:
     demo = Demo(tmp_path / "state", free_port(), exchange=True)
     pid = demo.simulator_pid()
