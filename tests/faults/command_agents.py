@@ -115,8 +115,10 @@ class CommandReader(Reader):
         self._answered(message["in_reply_to"], answer)
 
     def _on_error(self, message: Message) -> None:
-        if message.get("in_reply_to") not in self._asked:
-            raise Violation(f"{self} received {message}")
+        if "in_reply_to" not in message:
+            # The replay that the URL asks for is not possible now.
+            super()._on_error(message)
+            return
         _, request = self._asked[message["in_reply_to"]]
         self._answered(message["in_reply_to"], Answer(request, None, message["payload"]["code"]))
 
