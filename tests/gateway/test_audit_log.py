@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -222,18 +223,19 @@ def test_a_file_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
         AuditLog(AuditFile(tmp_path / "none" / "a"), "node", FakeClock(), Disk().run)
 
 
-def _append(path: Path, name: str) -> None:
-    for number in range(50):
-        AuditFile(path).append([json.dumps({"name": f"{name}{number}", "text": "x" * 5_000}).encode()])
+APPEND = """
+import json, sys
+from pathlib import Path
+from callcenter_ws.gateway.audit_file import AuditFile
+for number in range(50):
+    line = json.dumps({"name": f"{sys.argv[2]}{number}", "text": "x" * 5_000}).encode()
+    AuditFile(Path(sys.argv[1])).append([line])
+"""
 
 
 def test_processes_share_a_file(tmp_path: Path) -> None:
     path = tmp_path / "audit.jsonl"
-    context = multiprocessing.get_context("fork")
-    processes = [context.Process(target=_append, args=(path, name)) for name in "ab"]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(60)
+    processes = [subprocess.Popen([sys.executable, "-c", APPEND, str(path), name]) for name in "ab"]
+    assert [process.wait(60) for process in processes] == [0, 0]
     names = [json.loads(line)["name"] for line in path.read_bytes().splitlines()]
     assert sorted(names) == sorted(f"{name}{number}" for name in "ab" for number in range(50))
