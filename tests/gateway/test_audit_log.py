@@ -239,3 +239,25 @@ def test_processes_share_a_file(tmp_path: Path) -> None:
     assert [process.wait(60) for process in processes] == [0, 0]
     names = [json.loads(line)["name"] for line in path.read_bytes().splitlines()]
     assert sorted(names) == sorted(f"{name}{number}" for name in "ab" for number in range(50))
+
+
+SMALL = """
+import resource, sys
+from pathlib import Path
+from callcenter_ws.gateway.audit_file import AuditFile
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, 1_000))
+file = AuditFile(Path(sys.argv[1]))
+file.append([b"x" * 599])
+try:
+    file.append([b"y" * 599])
+except OSError as error:
+    print(error.strerror)
+file.append([b"z" * 99])
+"""
+
+
+def test_of_lines_that_find_no_room_no_part_is_left(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    done = subprocess.run([sys.executable, "-c", SMALL, str(path)], capture_output=True, text=True, check=True)
+    assert done.stdout == "File too large\n"
+    assert [(line[:1], len(line)) for line in path.read_bytes().splitlines()] == [(b"x", 599), (b"z", 99)]
