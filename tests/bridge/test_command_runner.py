@@ -298,6 +298,41 @@ def test_a_user_joins_a_queue_as_the_member_that_it_is_in_others(exchange: Excha
     assert (headers["Interface"], headers["StateInterface"]) == ("Local/201@from-queue/n", "PJSIP/201")
 
 
+def test_an_agent_goes_back_from_a_hot_desk_to_its_own_phone(exchange: Exchange) -> None:
+    exchange.synchronize(())
+    at_desk = {"Queue": "support", "Interface": "PJSIP/204", "StateInterface": "PJSIP/204", "Membership": "dynamic"}
+    exchange.order("agent.state.set", state="available", extension="204")
+    exchange.event("QueueMemberAdded", **at_desk, Status="1", Paused="0", Penalty="3")
+    assert exchange.code == "done"
+    # 201 is its phone by the settings, though its token does not say so.
+    exchange.order("agent.state.set", state="break", extension="201")
+    assert exchange.actions[-1] == ("QueueRemove", {"Queue": "support", "Interface": "PJSIP/204"})
+    exchange.event("QueueMemberRemoved", **at_desk)
+    name, headers = exchange.actions[-1]
+    assert (name, headers["Interface"], headers["Penalty"]) == ("QueueAdd", "PJSIP/201", "3")
+    at_own = {**at_desk, "Interface": "PJSIP/201", "StateInterface": "PJSIP/201"}
+    exchange.event("QueueMemberAdded", **at_own, Status="1", Paused="0", Penalty="3")
+    exchange.event("QueueMemberPause", **at_own, Status="1", Paused="1", PausedReason="")
+    assert exchange.outcomes[-1] == {"data": {"state": "break"}}
+    assert exchange.machine.desks.get("PJSIP/204") is None
+    assert exchange.stored["desk/PJSIP/204"] is None
+
+
+def test_an_agent_without_queues_signs_in_at_its_phone_only(exchange: Exchange) -> None:
+    exchange.world.use(replace(COMMANDS, login_queues=()))
+    exchange.order("agent.state.set", asker="500", state="available")
+    assert exchange.code == "rejected"
+    exchange.order("agent.state.set", asker="500", state="available", extension="204")
+    assert exchange.outcomes[-1] == {"data": {"state": "offline"}}
+    assert exchange.world.device_of("acme", "500") == "PJSIP/204"
+
+
+def test_a_phone_of_another_tenant_does_not_exist(exchange: Exchange) -> None:
+    exchange.machine.rules.replace((TenantRule(tenant="globex", device="PJSIP/204"),), "acme")
+    exchange.order("agent.state.set", asker="500", state="available", extension="204")
+    assert (exchange.code, exchange.actions) == ("not_found", [])
+
+
 def test_members_as_freepbx_names_them() -> None:
     exchange = Exchange(
         replace(COMMANDS, member="Local/{extension}@from-queue/n", state_interface="hint:{extension}@ext-local")

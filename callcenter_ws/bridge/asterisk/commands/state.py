@@ -28,20 +28,18 @@ def set_state(world: World, order: Order) -> Script:
         reason = None if payload.state == "available" else payload.reason or _DEFAULT_REASONS[payload.state]
         if members := _memberships(world, order, user_id):
             yield from set_paused(world, members, reason)
-        else:
-            yield from _log_in(world, order, user_id, reason)
+        elif queues := _login_queues(world, order):
+            yield from add_to(world, order, user_id, queues, paused=reason)
+        elif payload.extension is None:
+            raise OrderFailed(OutcomeCode.REJECTED, "the agent is in no queue, and the settings name none to join")
     return {"state": world.machine.agents.state_of(order.tenant_id, user_id) or "offline"}
 
 
-def _log_in(world: World, order: Order, user_id: str, reason: str | None) -> Script:
-    """Add an agent who is in no queue to those that the settings name; paused with a reason, or not."""
-    queues = [queue for queue in world.settings.login_queues if world.is_queue_of(order.tenant_id, queue)]
-    if not queues:
-        raise OrderFailed(OutcomeCode.REJECTED, "the agent is in no queue, and the settings name none to join")
+def _login_queues(world: World, order: Order) -> list[str]:
+    """Return the queues that an agent joins who is in none."""
     if not world.may_use("QueueAdd"):
-        raise OrderFailed(OutcomeCode.UNSUPPORTED, "the exchange does not let the bridge add members to queues")
-    yield from add_to(world, order, user_id, queues, paused=reason)
-    return None
+        return []
+    return [queue for queue in world.settings.login_queues if world.is_queue_of(order.tenant_id, queue)]
 
 
 def _go_offline(world: World, order: Order, user_id: str, payload: SetAgentState) -> Script:
@@ -74,20 +72,24 @@ def _sign_in(world: World, order: Order, user_id: str, extension: str) -> Script
     machine = world.machine
     device = world.device_of_extension(extension)
     owner = machine.directory.user_of(device)
-    if owner is not None and owner.user_id == user_id and world.is_phone_of(order.tenant_id, user_id, device):
+    is_own = owner is not None and owner.user_id == user_id and world.is_phone_of(order.tenant_id, user_id, device)
+    if is_own and all(desk.device == device for desk in machine.desks.of_user(order.tenant_id, user_id)):
         return None
-    _check_phone(world, order, device, extension)
+    if not is_own:
+        _check_phone(world, order, device, extension)
     # The queues that its earlier user has joined there, and those that this user has joined elsewhere.
-    if owner is not None:
+    if owner is not None and not is_own:
         leaving = _memberships(world, order, owner.user_id)
         yield from remove_from(world, [one for one in leaving if world.is_at(one, device) and _may_leave(world, one)])
     moved = [member for member in _memberships(world, order, user_id) if _may_leave(world, member)]
     queues = [(member.queue, member.penalty) for member in moved]
     yield from remove_from(world, moved)
-    _check_phone(world, order, device, extension)
+    if not is_own:
+        _check_phone(world, order, device, extension)
     _sign_out(world, order.tenant_id, user_id)
-    username = world.user(user_id).username
-    machine.sign_in(Desk(device, order.tenant_id, user_id, username, extension))
+    if not is_own:
+        username = world.user(user_id).username
+        machine.sign_in(Desk(device, order.tenant_id, user_id, username, extension))
     for queue, penalty in queues:
         if not world.membership(order.tenant_id, queue, user_id):
             yield from add_to(world, order, user_id, [queue], penalty=penalty)
