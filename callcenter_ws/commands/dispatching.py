@@ -36,6 +36,9 @@ MAX_FOLLOWED_TENANTS = 100
 POLL_SECONDS = 1.0
 """How often the store is asked for commands that were not announced."""
 
+RECHECK_SECONDS = 0.2
+"""After this time the rights to a command are checked once more that seem to have been lost since it was accepted."""
+
 ANSWER_TIMEOUT_SECONDS = 30.0
 """A source that leaves a command unanswered for so long is disconnected."""
 
@@ -227,18 +230,33 @@ class CommandDispatcher:
     async def _prepare(self, record: CommandRecord) -> CommandRecord | Refusal | None:
         """Return a command whose dispatch is stored; None if it is not to be sent; a Refusal of the store."""
         try:
-            try:
-                await self._check_again(record)
-            except Refusal as refusal:
-                code = _DENIED.get(refusal.code)
-                if code is None:
-                    raise
-                outcome = failed(code, refusal.message)
-                await self._closer.close(Closing(record=record, outcome=outcome, state=CommandState.ACCEPTED))
+            denied = await self._denied(record)
+            if denied is not None:
+                # The node of the asker may have been delivered more than this one.
+                await self._pause(RECHECK_SECONDS)
+                denied = await self._denied(record)
+            if denied is not None:
+                await self._closer.close(Closing(record=record, outcome=denied, state=CommandState.ACCEPTED))
                 return None
             return None if self._is_stopped else await self._store.dispatch(record.key, self._now_ms())
         except Refusal as refusal:
             return refusal
+
+    async def _denied(self, record: CommandRecord) -> CommandOutcome | None:
+        """Return the outcome of a command that its asker may not have carried out any more; None if it may."""
+        try:
+            await self._check_again(record)
+        except Refusal as refusal:
+            code = _DENIED.get(refusal.code)
+            if code is None:
+                raise
+            return failed(code, refusal.message)
+        return None
+
+    async def _pause(self, seconds: float) -> None:
+        passed: Deferred[None] = Deferred()
+        self._clock.call_later(seconds, passed.callback, None)
+        await passed
 
     async def _send(self, link: SourceLink, record: CommandRecord) -> None:
         connection = self._sending(link)

@@ -145,6 +145,36 @@ def test_a_store_that_fails_loses_no_command(commands: CommandWorld) -> None:
     assert sorted(source.sent) == ["1", "2", "3"]
 
 
+def test_rights_are_checked_again_before_a_command_is_sent(commands: CommandWorld) -> None:
+    source = Source(commands)
+    for call_id in ("kept", "moved", "ended"):
+        commands.call(call_id)
+        commands.issue("call.hangup", call_id=call_id, command_id=call_id)
+    moved = {"unique_id": "moved", "destination": "102", "from_agent_id": "alice", "to_agent_id": "bob"}
+    commands.publish("call.transferred", **moved)
+    commands.publish("call.ended", unique_id="ended", duration=1)
+    source.subscribe()
+    commands.clock.advance(dispatching.RECHECK_SECONDS)
+    assert source.sent == ["kept"]
+    assert commands.outcomes() == {"moved": "not_allowed", "ended": "not_found"}
+
+
+def test_a_node_that_was_delivered_less_than_that_of_the_asker_waits_a_moment(commands: CommandWorld) -> None:
+    commands.call("c1")
+    commands.issue("call.hangup", call_id="c1", command_id="1")
+    entity = commands.broker.entity
+
+    async def nothing(tenant_id: str, key: Any) -> None:
+        return None
+
+    commands.broker.entity = nothing
+    source = Source(commands).subscribe()
+    commands.broker.entity = entity
+    assert source.sent == []
+    commands.clock.advance(dispatching.RECHECK_SECONDS)
+    assert source.sent == ["1"]
+
+
 def test_a_node_that_stops_sends_nothing(commands: CommandWorld) -> None:
     source = Source(commands).subscribe()
     source.writable = False
