@@ -95,8 +95,8 @@ class CommandSource:
                 self._send(self.remote.agent_login(tenant, agent, agent))
 
     def ring(self) -> None:
-        """Have an agent answer a call, unless all have enough."""
-        if self.remote.unacknowledged >= MAX_WAITING:
+        """Have an agent answer a call, unless all have enough, or the process is being stopped."""
+        if not self.remote.running or self.remote.unacknowledged >= MAX_WAITING:
             return
         tenant, agent = self._rng.choice(self._tenants), self._rng.choice(self._agents)
         if list(self._calls.values()).count((tenant, agent)) >= CALLS_PER_AGENT:
