@@ -146,6 +146,22 @@ class TestFailedWrites:
         assert found is not None
 
 
+@pytest.mark.logs_errors
+@pytest_twisted.ensureDeferred
+async def test_what_is_refused_while_the_disk_is_full_leaves_nothing_to_write(
+    bench: SqliteBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands = bench.broker.commands
+    await commands.accept(command(bench))
+    failing(monkeypatch, is_committed=False)
+    for number in range(2, 100):
+        assert (await refusal_of(commands.accept(command(bench, key_of(number))))).code is ErrorCode.UNAVAILABLE
+    # Of the first one it is not known whether it was written.
+    opened = bench.store._open
+    assert opened is not None and list(opened.group_commit.pending_writes.commands) == [key_of(2)]
+    assert await commands.accept(command(bench)) == command(bench)
+
+
 @pytest_twisted.ensureDeferred
 async def test_an_id_that_was_forgotten_is_used_again(bench: SqliteBench) -> None:
     commands = bench.broker.commands

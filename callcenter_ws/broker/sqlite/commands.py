@@ -53,6 +53,8 @@ class SqliteCommands(MemoryCommands):
     async def accept(self, record: CommandRecord) -> CommandRecord | None:
         """Add a command; see ``interfaces.CommandStore``, as for all methods."""
         commit, key = self._opened(), record.key
+        if self.table.get(key) is None:
+            commit.check_writable()
         known = self.table.accept(record)
         commit.commands.write_changed()
         if known is not None:

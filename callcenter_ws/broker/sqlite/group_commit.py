@@ -155,6 +155,15 @@ class GroupCommit:
         self.request()
         return waiter
 
+    def check_writable(self) -> None:
+        """Raise ``unavailable`` while the file is not writable.
+
+        For changes that are undone when they cannot be written: each would leave a pending write, which removes what a
+        failed write may have stored.
+        """
+        if self.write_error is not None:
+            raise self._unwritable()
+
     def _unwritable(self) -> Refusal:
         text = f"the store cannot be written: {self.write_error}"
         return Refusal(ErrorCode.UNAVAILABLE, text, retry_after=RETRY_SECONDS)
