@@ -41,8 +41,8 @@ _Commands = dict[CommandKey, CommandRecord]
 
 G = TypeVar("G")
 
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(CommandRecord).decode
+encode_record = msgspec.msgpack.Encoder().encode
+decode_record = msgspec.msgpack.Decoder(CommandRecord).decode
 
 
 @dataclass(slots=True)
@@ -82,10 +82,15 @@ class CommandTable:
         changed, self.changed = list(self.changed), {}
         return changed
 
-    def restore(self, records: Iterable[CommandRecord]) -> None:
-        """Add records that were stored before; open ones by acceptance, closed ones by their closing."""
-        for record in records:
+    def restore(self, opened: Iterable[CommandRecord], closed: Iterable[tuple[CommandKey, bytes]]) -> None:
+        """Add records that were stored before; open ones by acceptance, closed ones by their closing.
+
+        Closed ones are encoded: there are many, and a start does not wait until they are decoded.
+        """
+        for record in opened:
             self._add(record)
+        for key, encoded in closed:
+            self._tenants.setdefault(key.tenant_id, _Tenant()).closed[key.user_id, key.command_id] = encoded
 
     def get(self, key: CommandKey) -> CommandRecord | None:
         """Return a command; None if there is none with this key."""
@@ -93,7 +98,7 @@ class CommandTable:
         if tenant is None:
             return None
         closed = tenant.closed.get((key.user_id, key.command_id))
-        return tenant.open.get(key) if closed is None else _decode(closed)
+        return tenant.open.get(key) if closed is None else decode_record(closed)
 
     def put(self, key: CommandKey, record: CommandRecord | None) -> None:
         """Replace a command; None: forget it."""
@@ -190,7 +195,7 @@ class CommandTable:
         for tenant_id in list(self._tenants) if tenants is None else tenants:
             tenant = self._tenants.get(tenant_id)
             while tenant is not None and tenant.closed and forgotten < MAX_FORGOTTEN:
-                if _decode(next(iter(tenant.closed.values()))).accepted_ms > accepted_ms:
+                if decode_record(next(iter(tenant.closed.values()))).accepted_ms > accepted_ms:
                     break
                 self._forget_oldest(tenant_id, tenant)
                 forgotten += 1
@@ -209,7 +214,7 @@ class CommandTable:
             tenant.open[record.key] = record
             self._index(record, record)
         else:
-            tenant.closed[record.key.user_id, record.key.command_id] = _encode(record)
+            tenant.closed[record.key.user_id, record.key.command_id] = encode_record(record)
 
     def _remove(self, known: CommandRecord) -> None:
         key = known.key

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import command_writer
 
+from callcenter_ws.broker.command_table import decode_record
 from callcenter_ws.broker.sqlite.check import check
 from callcenter_ws.broker.sqlite.command_rows import restore_commands
 from callcenter_ws.events.commands import CommandState
@@ -52,7 +53,8 @@ def check_file(path: Path, accepted: set[str], closed: set[str], dispatched: set
     """Check what is left: every acknowledged step, and for each closed command one event of each kind."""
     assert check(path).problems == []
     with sqlite3.connect(path) as db:
-        found = {one.key.command_id: one for one in restore_commands(db, 0.0)}
+        opened, encoded = restore_commands(db, 0.0)
+        found = {one.key.command_id: one for one in [*opened, *[decode_record(one) for _, one in encoded]]}
         rows = db.execute("SELECT type, payload FROM event").fetchall()
     payloads = [(type_, decode_json(payload)) for type_, payload in rows]
     ends = Counter(payload["command_id"] for type_, payload in payloads if type_ != "alert")

@@ -379,7 +379,7 @@ class _OpenStore:
         self.presence = restore_presence(file.writer, MAX_PRESENCE_RECORDS)
         self.revocations = restore_revocations(file.writer, clock.time())
         self.sources = restore_sources(file.writer)
-        broker.commands.restore(restore_commands(file.writer, clock.time()))
+        broker.commands.restore(*restore_commands(file.writer, clock.time()))
         self.threads = Threads(reactor)
         self.queue = SubmissionQueue("the disk")
         self.cache = Cache(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-import msgspec
 from msgspec.structs import replace
 
+from callcenter_ws.broker.command_table import decode_record, encode_record
 from callcenter_ws.events.commands import LIFETIME_SECONDS, CommandKey, CommandRecord, CommandState, OutcomeCode
 from callcenter_ws.runtime.sqlite import insert
 
@@ -25,9 +25,6 @@ _DELETE = "DELETE FROM command WHERE tenant_id = ? AND user_id = ? AND command_i
 
 NOT_KNOWN = "the store was restored from a backup: it is not known whether this was done"
 
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(CommandRecord).decode
-
 
 def save_commands(db: sqlite3.Connection, commands: Mapping[CommandKey, CommandRecord | None]) -> None:
     """Save commands; remove those that are None."""
@@ -38,20 +35,27 @@ def save_commands(db: sqlite3.Connection, commands: Mapping[CommandKey, CommandR
     values: list[object] = []
     for key, record in commands.items():
         if record is not None:
-            values += [*_values(key), record.accepted_ms, record.closed_ms, _encode(record)]
+            values += [*_values(key), record.accepted_ms, record.closed_ms, encode_record(record)]
     insert(db, _COLUMNS, 6, values, _REPLACE)
 
 
-def restore_commands(db: sqlite3.Connection, now: float) -> list[CommandRecord]:
-    """Return the commands, open ones by acceptance, then closed ones by their closing; remove those that have expired.
+def restore_commands(
+    db: sqlite3.Connection, now: float
+) -> tuple[list[CommandRecord], Iterable[tuple[CommandKey, bytes]]]:
+    """Return the open commands by acceptance, and the closed ones by their closing, as ``CommandTable.restore`` needs.
+
+    Removes those that have expired.
 
     Args:
         now: Unix time in seconds.
     """
     expired = round((now - LIFETIME_SECONDS) * 1_000)
     db.execute("DELETE FROM command WHERE closed_ms > 0 AND accepted_ms <= ?", (expired,))
-    rows = db.execute("SELECT record FROM command ORDER BY closed_ms, accepted_ms")
-    return [_decode(record) for (record,) in rows]
+    opened = db.execute("SELECT record FROM command WHERE closed_ms = 0 ORDER BY accepted_ms")
+    closed = db.execute(
+        "SELECT tenant_id, user_id, command_id, record FROM command WHERE closed_ms > 0 ORDER BY closed_ms, accepted_ms"
+    )
+    return [decode_record(record) for (record,) in opened], ((CommandKey(*key), record) for *key, record in closed)
 
 
 def close_open_commands(db: sqlite3.Connection) -> None:
@@ -59,7 +63,7 @@ def close_open_commands(db: sqlite3.Connection) -> None:
 
     No event says so. Their ids stay remembered, so that a repetition is not carried out again.
     """
-    found = [_decode(record) for (record,) in db.execute("SELECT record FROM command WHERE closed_ms = 0")]
+    found = [decode_record(record) for (record,) in db.execute("SELECT record FROM command WHERE closed_ms = 0")]
     closed = {
         record.key: replace(
             record,

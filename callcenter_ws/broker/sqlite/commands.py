@@ -27,10 +27,10 @@ class SqliteCommands(MemoryCommands):
         # The commands with a write in progress, and how many of them.
         self._unwritten: dict[CommandKey, int] = {}
 
-    def restore(self, records: Iterable[CommandRecord]) -> None:
-        """Continue with the records of the file."""
+    def restore(self, opened: Iterable[CommandRecord], closed: Iterable[tuple[CommandKey, bytes]]) -> None:
+        """Continue with the records of the file; see ``CommandTable.restore``."""
         self.table = CommandTable()
-        self.table.restore(records)
+        self.table.restore(opened, closed)
 
     def open(self, cache: Cache, group_commit: GroupCommit) -> None:
         """Accept changes from now on."""
