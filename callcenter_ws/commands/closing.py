@@ -79,11 +79,11 @@ class CommandCloser:
         outcomes = await self._broker.publish(events)
         return self._closed(closing, outcomes, now_ms)
 
-    async def close_all(self, closings: Sequence[Closing]) -> int:
-        """Close commands without effect in one call of the store; return how many were closed now.
+    async def close_all(self, closings: Sequence[Closing]) -> list[bool | Refusal]:
+        """Close commands without effect in one call of the store.
 
-        Raises:
-            Refusal: of the store.
+        Returns:
+            For each of them, whether it was closed now, or why the store refused that.
         """
         events: list[Event] = []
         begins: list[tuple[int, int]] = []
@@ -91,13 +91,14 @@ class CommandCloser:
             of_one, now_ms = self.events_of(closing)
             begins.append((len(events), now_ms))
             events += of_one
-        if not events:
-            return 0
-        outcomes = await self._broker.publish(events)
-        return sum(
-            self._closed(closing, outcomes[begin : begin + 2], now_ms)
-            for closing, (begin, now_ms) in zip(closings, begins, strict=True)
-        )
+        outcomes = await self._broker.publish(events) if events else ()
+        closed: list[bool | Refusal] = []
+        for closing, (begin, now_ms) in zip(closings, begins, strict=True):
+            try:
+                closed.append(self._closed(closing, outcomes[begin : begin + 2], now_ms))
+            except Refusal as refusal:
+                closed.append(refusal.copy())
+        return closed
 
     def events_of(self, closing: Closing) -> tuple[list[Event], int]:
         """Return the events that close a command, and the time at which they close it, in Unix milliseconds."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from callcenter_ws.commands.closing import Closing, CommandCloser, failed
+from callcenter_ws.errors import Refusal
 from callcenter_ws.events.commands import GRACE_SECONDS, CommandRecord, CommandState, OutcomeCode
 from callcenter_ws.interfaces import CommandStore
 from callcenter_ws.runtime.background import Spawn, next_turn
@@ -14,6 +15,9 @@ SWEEP_SECONDS = 2.0
 
 CLOSED_AT_ONCE = 50
 """Commands that are closed in one turn of the reactor."""
+
+MAX_REFUSED_TENANTS = 10
+"""Tenants whose commands cannot be closed at the moment, and after which a sweep ends: the store fails for all."""
 
 TIMED_OUT = "the source did not take this command in time; nothing was done"
 NOT_KNOWN = "the source did not answer in time; it is not known whether this was done: look at the call"
@@ -32,7 +36,7 @@ class CommandSweep:
     def start(self) -> None:
         """Look for overdue commands now, and again and again."""
         self._timer = self._clock.call_later(SWEEP_SECONDS, self.start)
-        # What the store refuses is repeated at the next tick.
+        # What the store refuses is tried again at the next tick.
         self._work.request()
 
     async def stop(self) -> None:
@@ -42,12 +46,24 @@ class CommandSweep:
         await self._work.stopped()
 
     async def _sweep(self) -> None:
-        while True:
+        # A tenant that the store cannot read or write must not hold up the others: its commands may be the oldest.
+        refused: set[str] = set()
+        passed_over = 0
+        while len(refused) < MAX_REFUSED_TENANTS:
             before_ms = int((self._clock.time() - GRACE_SECONDS) * 1_000)
-            overdue = await self._store.overdue(before_ms, CLOSED_AT_ONCE)
-            closed = await self._closer.close_all([overdue_closing(record) for record in overdue])
-            if len(overdue) < CLOSED_AT_ONCE or not closed:
+            limit = CLOSED_AT_ONCE + passed_over
+            overdue = await self._store.overdue(before_ms, limit)
+            due = [record for record in overdue if record.key.tenant_id not in refused][:CLOSED_AT_ONCE]
+            outcomes = await self._closer.close_all([overdue_closing(record) for record in due])
+            newly = {
+                record.key.tenant_id
+                for record, outcome in zip(due, outcomes, strict=True)
+                if isinstance(outcome, Refusal)
+            }
+            refused |= newly
+            if len(overdue) < limit or (due and not newly and True not in outcomes):
                 return
+            passed_over = sum(record.key.tenant_id in refused for record in overdue)
             await next_turn(self._clock)
 
 
