@@ -84,7 +84,7 @@ SOURCE_FORGET = _script("source_forget", "source_keys")
 COMMAND_ACCEPT = _script("command_accept", "keys", "commands")
 COMMAND_DISPATCH = _script("command_dispatch", "keys", "commands")
 COMMAND_READ = _script("command_read", "keys", "commands")
-COMMAND_WAITING = _script("command_waiting", "keys")
+COMMAND_WAITING = _script("command_waiting", "keys", "commands")
 COMMAND_OVERDUE = _script("command_overdue", "keys", "commands")
 COMMAND_TENANT_REMOVE = _script("command_tenant_remove")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import pytest_twisted
@@ -193,6 +193,51 @@ async def test_a_tenant_that_accepts_a_command_meanwhile_stays(bench: RedisBench
     await bench.store.redis.run(COMMAND_TENANT_REMOVE, [key], "other", "1.0")
     await bench.store.redis.run(COMMAND_TENANT_REMOVE, [key], A, (await bench.store.redis.send("ZSCORE", key, A)))
     assert await active(bench) == set()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_command_that_is_stored_after_its_deadline_is_found(
+    bench: RedisBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a process that was suspended, while another node looked for overdue commands."""
+    commands, redis = bench.broker.commands, bench.store.redis
+    send = redis.send
+
+    def suspended(*sent: Any) -> Deferred[Any]:
+        monkeypatch.setattr(redis, "send", send)
+        sweeping = send(*sent).addCallback(lambda _: Deferred.fromCoroutine(sweep()))
+        return cast("Deferred[Any]", sweeping)
+
+    async def sweep() -> None:
+        assert await active(bench) == {A}
+        assert await commands.overdue(now_of(bench), 10) == []
+        assert await active(bench) == set()
+
+    monkeypatch.setattr(redis, "send", suspended)
+    assert await commands.accept(command(bench, seconds=-10)) is None
+    assert ids(await commands.overdue(now_of(bench), 10)) == ["1"]
+
+
+@pytest.mark.parametrize("lost", ["commands", "commandstates"])
+@pytest_twisted.ensureDeferred
+async def test_a_redis_that_has_lost_a_part_accepts_again(
+    bench: RedisBench, own_server: RedisServer, lost: str
+) -> None:
+    """As one that evicts keys."""
+    commands = bench.broker.commands
+    for number in range(300):
+        await commands.accept(command(bench, key_of(number)))
+    for number in range(3):
+        await closed(bench, closing_event(bench, key_of(number)))
+    own_server.ask("DEL", bench.store.keys.of(A, lost))
+    assert await commands.command(key_of(3)) is None
+    assert await closed(bench, closing_event(bench, key_of(3))) == ["unknown_command"]
+    for number in (0, 3, 500):
+        assert await commands.accept(command(bench, key_of(number), seconds=60)) is None
+    assert ids(await commands.waiting("*", "pbx1", [A])) == ["0", "3", "500"]
+    later = now_of(bench) + 30_000
+    assert await commands.overdue(later, 10) == []
+    assert ids(await commands.overdue(later + 60_000, 10)) == ["0", "3", "500"]
 
 
 @pytest_twisted.ensureDeferred

@@ -9,6 +9,7 @@ from itertools import islice
 
 import msgspec
 from twisted.internet.defer import Deferred, FirstError, gatherResults
+from twisted.python.failure import Failure
 
 from callcenter_ws.broker import command_table
 from callcenter_ws.broker.redis.command_codec import decode_command, encode_key, encode_record
@@ -31,6 +32,10 @@ from callcenter_ws.runtime.json import encode_json
 
 TENANTS_PER_CALL = 100
 """Tenants for which Redis is asked at once."""
+
+MAX_ASKED_UNSEEN = 10
+"""Tenants of a source that are asked for waiting commands without reading first which tenants have any: the list has
+all tenants of the installation."""
 
 _ACCEPTED = CommandState.ACCEPTED.encode()
 
@@ -62,7 +67,7 @@ class RedisCommands:
         """Add a command; see ``interfaces.CommandStore``, as for all methods."""
         store, tenant_id, shift = self._tenant_store(record.key.tenant_id), record.key.tenant_id, self._clock_error_ms
         # Before the command: the sweep of every node must find it.
-        await self._redis.send("ZADD", self._keys.command_tenants, "GT", record.deadline_ms + shift, tenant_id)
+        await self._note_active(tenant_id, record.deadline_ms + shift)
         arguments: list[Argument] = [
             encode_key(record.key),
             encode_record(record, shift),
@@ -70,6 +75,9 @@ class RedisCommands:
             command_table.MAX_OPEN,
             command_table.MAX_COMMANDS,
         ]
+        # Once more, together with the command: if this process was suspended until after the deadline, the sweep of
+        # another node has removed the tenant meanwhile.
+        self._note_active(tenant_id, record.deadline_ms + shift).addErrback(_ignore)
         outcome, *known = await store.run(COMMAND_ACCEPT, *arguments)
         if outcome < 0:
             raise command_table.too_many_open()
@@ -95,8 +103,10 @@ class RedisCommands:
 
     async def waiting(self, source_scope: str, source: str, tenants: Sequence[str]) -> Sequence[CommandRecord]:
         """Return the commands of a source that are ``accepted``."""
-        active = await self._active()
-        wanted = [tenant_id for tenant_id in dict.fromkeys(tenants) if tenant_id in active]
+        wanted = list(dict.fromkeys(tenants))
+        if len(wanted) > MAX_ASKED_UNSEEN:
+            active = await self._active()
+            wanted = [tenant_id for tenant_id in wanted if tenant_id in active]
         most, shift = command_table.MAX_WAITING, self._clock_error_ms
         replies = await self._run_each(wanted, COMMAND_WAITING, source_scope, source, most)
         found = [_decoded(((record, _ACCEPTED) for record in reply), shift) for reply in replies]
@@ -138,6 +148,10 @@ class RedisCommands:
         for accepted in self._listeners:
             accepted(*source)
 
+    def _note_active(self, tenant_id: str, deadline_ms: int) -> Deferred[Reply]:
+        """Have the tenant asked for overdue commands until after this deadline, which is by Redis's clock."""
+        return self._redis.send("ZADD", self._keys.command_tenants, "GT", deadline_ms, tenant_id)
+
     async def _active(self) -> dict[str, float]:
         """Return the tenants that may have open commands, and the latest deadline of each."""
         reply = await self._redis.send("ZRANGE", self._keys.command_tenants, 0, -1, "WITHSCORES")
@@ -162,6 +176,10 @@ class RedisCommands:
     @property
     def _clock_error_ms(self) -> int:
         return round(self._redis.clock_error * 1_000)
+
+
+def _ignore(failure: Failure) -> None:
+    failure.trap(Refusal)
 
 
 def _decoded(pairs: Iterable[tuple[bytes | None, bytes | None]], clock_error_ms: int) -> Iterator[CommandRecord]:

@@ -8,7 +8,7 @@ local FORGET = 100
 
 local field, forgotten = ARGV[1], tonumber(ARGV[3])
 local known, state = read_command(field)
-if known and (is_open(state) or cjson.decode(known).accepted_ms > forgotten) then
+if known and state and (is_open(state) or cjson.decode(known).accepted_ms > forgotten) then
   return {0, known, state}
 end
 local open, most = redis.call('ZCARD', key('commandsdue')), tonumber(ARGV[5])
@@ -25,7 +25,8 @@ redis.call('EXPIRE', commands_of(record), COMMANDS_LIFETIME)
 redis.call('ZREM', key('commandsclosed'), field)
 for _, oldest in ipairs(redis.call('ZRANGE', key('commandsclosed'), 0, FORGET - 1)) do
   local is_too_many = redis.call('HLEN', key('commands')) > most
-  if not is_too_many and cjson.decode(redis.call('HGET', key('commands'), oldest)).accepted_ms > forgotten then
+  local closed = redis.call('HGET', key('commands'), oldest)
+  if not is_too_many and closed and cjson.decode(closed).accepted_ms > forgotten then
     break
   end
   redis.call('HDEL', key('commands'), oldest)
