@@ -96,7 +96,7 @@ class Exchange:
     def connect(self, *actions: str, members: tuple[Headers, ...] = ()) -> None:
         """Begin a session with an exchange without calls, whose user may use some actions."""
         self.synchronize(members)
-        self.runner.connected(self.send)
+        self.runner.connected(self.send, "22.10.1")
         self.respond("Success", **dict.fromkeys(actions, "(Priv: x)"))
 
     def synchronize(self, members: tuple[Headers, ...], boot: str = "2026-11-30 16:23:35") -> None:
@@ -197,7 +197,7 @@ class Replay(Exchange):
                 self.synchronize(tuple(line["members"]), line["boot"])
             elif "action" in line:
                 if line["action"] == "ListCommands" and not self.actions:
-                    self.runner.connected(self.send)
+                    self.runner.connected(self.send, "22.10.1")
             elif "response" in line:
                 self.runner.respond(AmiMessage(line["headers"], {}, "", line["response"]))
             elif "order" in line:

@@ -92,10 +92,13 @@ def test_commands_that_the_exchange_does_not_allow_are_named() -> None:
     found = {level: "\n".join(one.text for one in findings(given, settings) if one.level is level) for level in Level}
     assert "can be carried out: agent.state.set, call.hangup, call.transfer, queue.member.pause" in found[Level.OK]
     assert (
-        "call.originate cannot be carried out: the user may not use Originate; "
-        "give it write = reporting,system,call,agent,originate"
+        "call.originate cannot be carried out, for the user may not use, or the exchange has not: Originate. "
+        "All commands of the settings need write = reporting,system,call,agent,originate"
     ) in found[Level.PROBLEM]
-    assert "call.record cannot be carried out: the user may not use MixMonitor" in found[Level.PROBLEM]
+    assert (
+        "call.record cannot be carried out, for the user may not use, or the exchange has not: MixMonitor"
+        in found[Level.PROBLEM]
+    )
     assert "may not use ShowDialPlan" in found[Level.NOTE]
     assert "write = reporting,system,call,agent,originate" in manager_section(given, settings, None)
     assert "write = reporting" in manager_section(given, SETTINGS, None)

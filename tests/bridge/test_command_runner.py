@@ -230,6 +230,36 @@ def test_a_channel_whose_name_is_a_pattern_is_not_hung_up(exchange: Exchange) ->
     assert (exchange.code, exchange.actions) == ("rejected", [])
 
 
+def test_a_recording_can_be_stopped_by_the_next_process(exchange: Exchange) -> None:
+    talk(exchange)
+    exchange.order("call.record", call_id="pbx1-1.1", action="start")
+    exchange.event("MixMonitorStart", **CALL)
+    # The response tells the id of the recording.
+    assert exchange.outcomes == []
+    exchange.respond("Success", MixMonitorID="0x7f")
+    file = exchange.outcomes[-1]["data"]["file"]
+    assert exchange.actions[-1][1]["File"] == f"/tmp/rec17/{file}"
+    exchange.order("call.record", call_id="pbx1-1.1", action="pause")
+    exchange.event("MixMonitorMute", **CALL, State="1")
+    again = Exchange(records={key: value for key, value in exchange.stored.items() if value is not None})
+    again.runner.connected(again.send, "22.10.1")
+    again.respond("Success", **dict.fromkeys(AVAILABLE, "(Priv: x)"))
+    again.order("call.record", call_id="pbx1-1.1", action="stop")
+    assert again.actions[-1] == ("StopMixMonitor", {"Channel": CALL["Channel"], "MixMonitorID": "0x7f"})
+    again.event("MixMonitorStop", **CALL)
+    assert again.code == "done"
+    assert again.stored["recording/1.1"] is None
+
+
+def test_a_recording_ends_with_its_channel(exchange: Exchange) -> None:
+    talk(exchange)
+    exchange.order("call.record", call_id="pbx1-1.1", action="start")
+    exchange.event("MixMonitorStart", **CALL)
+    exchange.respond("Success", MixMonitorID="0x7f")
+    exchange.event("Hangup", **CALL)
+    assert exchange.stored["recording/1.1"] is None
+
+
 # Who may do what
 
 
@@ -416,6 +446,14 @@ def test_capabilities_are_what_settings_and_rights_allow() -> None:
     assert missing({"Hangup", "Originate"}, replace(COMMANDS, consult=False))["call.transfer"] == ["Redirect"]
 
 
+@pytest.mark.parametrize(
+    ("version", "is_told"), [("18.2.0", False), ("18.3.0", True), ("certified/18.9-cert5", True), ("22.10.1", True)]
+)
+def test_recordings_need_a_version_that_tells_of_them(version: str, is_told: bool) -> None:
+    assert ("call.record" in commands_of(AVAILABLE, COMMANDS, version)) is is_told
+    assert ("call.record" in missing(AVAILABLE, COMMANDS, version)) is not is_told
+
+
 def test_rights_are_those_that_are_needed() -> None:
     assert rights(CommandSettings()) == []
     assert rights(CommandSettings(enabled=True)) == ["call", "agent"]
@@ -436,7 +474,7 @@ def test_a_command_that_is_not_declared_is_refused_here_too(exchange: Exchange) 
 def test_nothing_is_carried_out_before_the_exchange_has_told_what_it_can() -> None:
     exchange = Exchange()
     exchange.synchronize((MEMBER,))
-    exchange.runner.connected(exchange.send)
+    exchange.runner.connected(exchange.send, "22.10.1")
     exchange.order("agent.state.set", state="break")
     assert exchange.code == "source_down"
     assert exchange.runner.capabilities is None

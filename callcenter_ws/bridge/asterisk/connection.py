@@ -42,7 +42,7 @@ class ExchangeMachine(Machine, Interface):
 class SessionUser(Interface):
     """Sends actions of its own in the sessions: ``commands.runner.Runner``."""
 
-    def connected(self, send: Callable[..., str]) -> None:
+    def connected(self, send: Callable[..., str], version: str) -> None:
         """Use a session, whose exchange is known."""
 
     def disconnected(self) -> None:
@@ -198,7 +198,7 @@ class AmiConnection:
         if self.user is not None and self._used is not session and not self._is_stopped:
             self._disuse()
             self._used, session.responses = session, self.user.respond
-            self.user.connected(session.act)
+            self.user.connected(session.act, session.version)
             self.flush()
 
     def _disuse(self) -> None:

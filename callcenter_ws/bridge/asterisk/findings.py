@@ -128,12 +128,13 @@ def _commands(facts: Facts, settings: SourceSettings) -> Iterator[Finding]:
     if not facts.actions:
         yield Finding(Level.UNKNOWN, "the exchange does not tell which actions the user may use, and so no commands")
         return
-    possible = sorted(commands_of(facts.actions, settings.commands))
+    possible = sorted(commands_of(facts.actions, settings.commands, facts.version))
     if possible:
         yield Finding(Level.OK, f"commands that can be carried out: {_some(possible)}")
-    for name, actions in missing(facts.actions, settings.commands).items():
-        text = f"{name} cannot be carried out: the user may not use {', '.join(actions)}"
-        yield Finding(Level.PROBLEM, f"{text}; give it write = {','.join(['reporting', *rights(settings.commands)])}")
+    for name, actions in missing(facts.actions, settings.commands, facts.version).items():
+        text = f"{name} cannot be carried out, for the user may not use, or the exchange has not: {', '.join(actions)}"
+        needed = ",".join(["reporting", *rights(settings.commands)])
+        yield Finding(Level.PROBLEM, f"{text}. All commands of the settings need write = {needed}")
     for context in facts.missing_contexts:
         yield Finding(Level.PROBLEM, f"the dialplan has no context {context}, in which commands dial")
     unchecked = settings.commands.check_destinations and settings.commands.context

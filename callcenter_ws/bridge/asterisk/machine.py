@@ -13,6 +13,7 @@ from callcenter_ws.bridge.asterisk.members import Handler, QueueMembers
 from callcenter_ws.bridge.asterisk.message import AmiMessage
 from callcenter_ws.bridge.asterisk.parties import Parties
 from callcenter_ws.bridge.asterisk.reconcile import Audit, forgetting_boot, reconcile_calls
+from callcenter_ws.bridge.asterisk.recordings import Recordings
 from callcenter_ws.bridge.asterisk.snapshot import AmiSnapshot
 from callcenter_ws.bridge.desks import Desk, Desks
 from callcenter_ws.bridge.directory import Directory
@@ -57,6 +58,8 @@ class AsteriskMachine:
         self.directory = Directory(settings.agents, settings.agent_pattern, AsteriskDevices())
         self.desks = Desks(self._outgoing, self.directory)
         self.desks.restore(records)
+        self.recordings = Recordings(self._outgoing)
+        self.recordings.restore(records)
         self.rules = TenantRules(settings.tenants, settings.tenant, report)
         self.agents = Agents(self._outgoing, self.directory)
         self.members = Members(self._outgoing, self.directory, self.rules, self.agents)

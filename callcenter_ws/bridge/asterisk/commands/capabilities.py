@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator
 
 from callcenter_ws.bridge.settings import CommandSettings
+
+_RECORDINGS_SINCE = (18, 3)
+_VERSION = re.compile(r"(?:^|[^0-9.])(\d{2})\.(\d+)")
 
 LIST_COMMANDS = "ListCommands"
 """The action that lists the actions which the user may use."""
@@ -75,19 +79,33 @@ def contexts_of(settings: CommandSettings) -> list[str]:
     return list(dict.fromkeys(context for context in found if context))
 
 
-def commands_of(actions: Collection[str], settings: CommandSettings) -> frozenset[str]:
+def commands_of(actions: Collection[str], settings: CommandSettings, version: str = "") -> frozenset[str]:
     """Return the names of the commands that can be carried out.
 
     Args:
         actions: those that the user of the exchange may use.
+        version: of the exchange; empty: not known, and taken for a present one.
     """
-    return frozenset(name for name in configured(settings) if all(need in actions for need in _NEEDS[name]))
+    return frozenset(name for name in configured(settings) if not _lacking(name, actions, version))
 
 
-def missing(actions: Collection[str], settings: CommandSettings) -> dict[str, list[str]]:
-    """Return the configured commands that the exchange does not allow, each with the actions that it lacks."""
-    lacking = {name: [need for need in _NEEDS[name] if need not in actions] for name in configured(settings)}
+def missing(actions: Collection[str], settings: CommandSettings, version: str = "") -> dict[str, list[str]]:
+    """Return the configured commands that cannot be carried out, each with what is missing for it."""
+    lacking = {name: _lacking(name, actions, version) for name in configured(settings)}
     return {name: needs for name, needs in lacking.items() if needs}
+
+
+def _lacking(name: str, actions: Collection[str], version: str) -> list[str]:
+    lacking = [need for need in _NEEDS[name] if need not in actions]
+    if name == "call.record" and not _tells_recordings(version):
+        lacking.append(f"events of recordings, which Asterisk {version} does not send (18.3 and later do)")
+    return lacking
+
+
+def _tells_recordings(version: str) -> bool:
+    """Return whether an Asterisk sends ``MixMonitorStart`` and the like."""
+    found = _VERSION.search(version)
+    return found is None or (int(found[1]), int(found[2])) >= _RECORDINGS_SINCE
 
 
 def rights(settings: CommandSettings) -> list[str]:

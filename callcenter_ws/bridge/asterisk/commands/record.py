@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from typing import cast
 
+from msgspec.structs import replace
+
 from callcenter_ws.bridge.asterisk.commands.orders import Order, OrderFailed
-from callcenter_ws.bridge.asterisk.commands.recordings import Recording
 from callcenter_ws.bridge.asterisk.commands.steps import Action, Script, Step
 from callcenter_ws.bridge.asterisk.commands.world import World
 from callcenter_ws.bridge.asterisk.message import AmiMessage
+from callcenter_ws.bridge.asterisk.recordings import Recording
 from callcenter_ws.events.commands import OutcomeCode, Record
 
 _OTHER = re.compile(r"[^A-Za-z0-9_.-]", re.ASCII)
@@ -23,12 +25,14 @@ def record(world: World, order: Order) -> Script:
     channel = world.first_channel(call) or world.other_channel(call, order.user_id)
     if channel is None:
         raise OrderFailed(OutcomeCode.NOT_FOUND, "the channel of the call is not known")
-    recording = world.recordings.get(channel.uniqueid)
+    recording = world.machine.recordings.get(channel.uniqueid)
     if payload.action == "start":
         if recording is not None:
             # It is recorded already; a pause ends.
             yield from _set_paused(world, recording, is_paused=False)
             return {"file": recording.file}
+        if world.machine.recordings.is_full:
+            raise OrderFailed(OutcomeCode.BUSY, "too many calls are being recorded")
         recording = Recording(channel.uniqueid, channel.name, _file_name(world, channel.uniqueid))
         yield from _start(world, recording)
         return {"file": recording.file}
@@ -56,8 +60,7 @@ def _start(world: World, recording: Recording) -> Script:
         needs_responses=True,
     )
     (response,) = yield step
-    recording.monitor_id = response.get("MixMonitorID")
-    world.recordings.add(recording)
+    world.machine.recordings.set(replace(recording, monitor_id=response.get("MixMonitorID")))
     return None
 
 
@@ -66,7 +69,7 @@ def _stop(world: World, recording: Recording | None) -> Script:
         return None
     action = Action.of("StopMixMonitor", Channel=recording.channel, MixMonitorID=recording.monitor_id or None)
     yield Step([action], proof=lambda message: _is_of(message, "MixMonitorStop", recording))
-    world.recordings.remove(recording.uniqueid)
+    world.machine.recordings.remove(recording.uniqueid)
     return None
 
 
@@ -89,7 +92,7 @@ def _set_paused(world: World, recording: Recording, *, is_paused: bool) -> Scrip
         return (message.get("State") in ("1", "True", "true", "yes")) == is_paused
 
     yield Step([action], proof=is_changed)
-    recording.is_paused = is_paused
+    world.machine.recordings.set(replace(recording, is_paused=is_paused))
     return None
 
 

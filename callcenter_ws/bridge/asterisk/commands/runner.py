@@ -60,13 +60,16 @@ class Runner:
         self._report_bug = report_bug
         self._send: Send | None = None
         self._question = ""
+        self._version = ""
         self._runs: list[_Run] = []
 
     # The session
 
-    def connected(self, send: Send) -> None:
+    def connected(self, send: Send, version: str) -> None:
         """Use a session, whose exchange is known; ask it which actions its user may use."""
         self._send = send
+        self._version = version
+        self._world.begin()
         self._question = send(LIST_COMMANDS)
 
     def disconnected(self) -> None:
@@ -101,7 +104,7 @@ class Runner:
     def settings_changed(self) -> None:
         """Compute the capabilities again."""
         if self._world.actions is not None:
-            found = commands_of(self._world.actions, self._world.settings)
+            found = commands_of(self._world.actions, self._world.settings, self._version)
             if found != self.capabilities:
                 self.capabilities = found
                 self._changed()

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from callcenter_ws.bridge.agent_states import Member
 from callcenter_ws.bridge.asterisk.channels import Channel
 from callcenter_ws.bridge.asterisk.commands.orders import Order, OrderFailed
-from callcenter_ws.bridge.asterisk.commands.recordings import Recordings
 from callcenter_ws.bridge.asterisk.machine import AsteriskMachine
 from callcenter_ws.bridge.asterisk.message import AmiMessage
 from callcenter_ws.bridge.call import Call
@@ -43,7 +42,6 @@ class World:
     Attributes:
         settings: those in use; a reload replaces them.
         actions: the actions that the user of the exchange may use; None: not known yet.
-        recordings: the recordings that commands have begun.
         consultations: by the channels of the agents, the channels to those whom they consult by a command.
         answered: those of these channels that have answered.
     """
@@ -55,7 +53,6 @@ class World:
         self.source = source
         self._now = now
         self.actions: frozenset[str] | None = None
-        self.recordings = Recordings()
         self.consultations: dict[str, str] = {}
         self.answered: set[str] = set()
         self._consulted: dict[str, float] = {}
@@ -71,9 +68,16 @@ class World:
         """Return whether the user of the exchange may use an action."""
         return action in (self.actions or ())
 
+    def begin(self) -> None:
+        """Forget what does not exist any more, at the beginning of a session."""
+        channels = {channel.uniqueid for channel in self.machine.calls.tracker.table}
+        self.machine.recordings.keep(channels)
+        for agent in [agent for agent in self.consultations if agent not in channels]:
+            self._forget_consultation(agent)
+
     def observe(self, message: AmiMessage) -> None:
         """Take an event, before the proofs of the commands do."""
-        self.recordings.observe(message)
+        self.machine.recordings.observe(message)
         if not self.consultations and not self._consulted:
             return
         if message.name == "DialEnd" and message.get("DialStatus") == "ANSWER":
