@@ -217,6 +217,8 @@ class CommandRunner:
             raise Refusal(ErrorCode.OVERLOADED, _STOPPING)
         key = command.key
         if key in self._taken:
+            # Its answer, too, says that it is stored.
+            await self._taken.stored(key)
             return
         now = self.gateway_clock.time()
         if now is None or len(self._running) >= self._at_once or self._unanswered >= MAX_UNANSWERED:

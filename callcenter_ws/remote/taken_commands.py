@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
+from twisted.internet.defer import Deferred
+
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.commands import LIFETIME_SECONDS, CommandKey
 
@@ -48,6 +50,7 @@ class TakenCommands:
     def __init__(self, store: TakenStore) -> None:
         self._store = store
         self._taken: dict[CommandKey, TakenCommand] = {}
+        self._storing: dict[CommandKey, list[Deferred[None]]] = {}
 
     def __contains__(self, key: object) -> bool:
         """Return whether a command was taken."""
@@ -72,14 +75,33 @@ class TakenCommands:
         forgotten = self._forgettable(now_ms)
         if len(self._taken) - len(forgotten) >= MAX_TAKEN:
             raise Refusal(ErrorCode.OVERLOADED, f"{MAX_TAKEN} commands were taken, no more ids are kept")
-        self._taken[command.key] = command
+        key = command.key
+        self._taken[key], self._storing[key] = command, []
         try:
             await self._store.take_command(command, forgotten)
-        except Refusal as refusal:
-            del self._taken[command.key]
-            raise Refusal(ErrorCode.OVERLOADED, f"the command was not begun: {refusal.message}") from None
-        for key in forgotten:
-            self._taken.pop(key, None)
+        except BaseException as error:
+            del self._taken[key]
+            if isinstance(error, Refusal):
+                raise Refusal(ErrorCode.OVERLOADED, f"the command was not begun: {error.message}") from None
+            raise
+        finally:
+            for waiter in self._storing.pop(key):
+                waiter.callback(None)
+        for old in forgotten:
+            self._taken.pop(old, None)
+
+    async def stored(self, key: CommandKey) -> None:
+        """Return when a command that was taken is kept for certain.
+
+        Raises:
+            Refusal: ``overloaded``: it could not be kept, and is not carried out.
+        """
+        if key in self._storing:
+            waiter: Deferred[None] = Deferred()
+            self._storing[key].append(waiter)
+            await waiter
+            if key not in self._taken:
+                raise Refusal(ErrorCode.OVERLOADED, "the command was not begun")
 
     def closed(self, key: CommandKey) -> None:
         """Note that a command has its outcome."""

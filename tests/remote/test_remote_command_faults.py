@@ -177,4 +177,4 @@ async def test_each_command_is_begun_once_and_has_a_true_outcome(
     await world.settle()
     await world.process.kill(tmp_path / "last.spool")
     world.check()
-    assert len(world.taken) > 10
+    assert world.taken

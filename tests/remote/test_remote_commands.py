@@ -6,6 +6,7 @@ The gateway is a peer that speaks AMP as the gateway does; ``tests/integration``
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import closing
 from pathlib import Path
@@ -22,6 +23,7 @@ from callcenter_ws.amp import commands
 from callcenter_ws.remote import Command, CommandFailed, EventBroadcaster, LinkState
 from callcenter_ws.remote import command_runner as command_runner_module
 from callcenter_ws.remote import taken_commands as taken_commands_module
+from callcenter_ws.remote.spool_file import SpoolFile
 
 Connect = Callable[..., EventBroadcaster]
 
@@ -322,6 +324,36 @@ async def test_a_command_whose_id_cannot_be_stored_is_not_begun(
     with pytest.raises(commands.Overloaded, match=r"was not begun: the spool .* cannot be written"):
         await peer.send("c1")
     assert calls == []
+
+
+@pytest.mark.logs_errors
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("is_stored", [False, True])
+async def test_no_answer_comes_before_the_id_is_stored(
+    peer: CommandingGateway, source: Connect, spool: Path, monkeypatch: pytest.MonkeyPatch, is_stored: bool
+) -> None:
+    released = threading.Event()
+    take = SpoolFile.take
+
+    def slow_take(file: SpoolFile, *arguments: Any) -> None:
+        assert released.wait(30)
+        if not is_stored:
+            raise sqlite3.OperationalError("disk I/O error")
+        take(file, *arguments)
+
+    monkeypatch.setattr(SpoolFile, "take", slow_take)
+    calls: list[str] = []
+    remote = source({"call.hangup": lambda command: calls.append(command.command_id)}, spool=spool)
+    await subscribed(peer)
+    answers = [peer.send("c1").addErrback(lambda failure: str(failure.value)) for _ in range(2)]
+    await remote.ping()
+    assert not any(answer.called for answer in answers)
+    released.set()
+    results = [await answer for answer in answers]
+    assert results == [{}, {}] if is_stored else all("was not begun" in text for text in results)
+    if is_stored:
+        await outcome(peer, "c1")
+    assert calls == ["c1"] * is_stored
 
 
 @pytest_twisted.ensureDeferred
