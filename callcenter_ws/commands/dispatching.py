@@ -218,6 +218,9 @@ class CommandDispatcher:
                 if isinstance(refusal, Refusal):
                     # The store cannot be reached: at the next tick.
                     raise refusal.copy()
+            if not any(prepared):
+                # Other nodes send these: the store would answer the same again.
+                return
 
     def _sending(self, link: SourceLink) -> _Connection | None:
         """Return the connection of a link if commands may be sent over it now."""
@@ -227,8 +230,8 @@ class CommandDispatcher:
         receiver = connection.receiver
         return connection if receiver.writable and not receiver.is_ended else None
 
-    async def _prepare(self, record: CommandRecord) -> CommandRecord | Refusal | None:
-        """Return a command whose dispatch is stored; None if it is not to be sent; a Refusal of the store."""
+    async def _prepare(self, record: CommandRecord) -> CommandRecord | Refusal | bool:
+        """Return a command whose dispatch is stored; a Refusal of the store; or whether it was closed instead."""
         try:
             denied = await self._denied(record)
             if denied is not None:
@@ -236,9 +239,9 @@ class CommandDispatcher:
                 await self._pause(RECHECK_SECONDS)
                 denied = await self._denied(record)
             if denied is not None:
-                await self._closer.close(Closing(record=record, outcome=denied, state=CommandState.ACCEPTED))
-                return None
-            return None if self._is_stopped else await self._store.dispatch(record.key, self._now_ms())
+                return await self._closer.close(Closing(record=record, outcome=denied, state=CommandState.ACCEPTED))
+            dispatched = None if self._is_stopped else await self._store.dispatch(record.key, self._now_ms())
+            return False if dispatched is None else dispatched
         except Refusal as refusal:
             return refusal
 

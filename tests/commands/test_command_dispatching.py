@@ -175,6 +175,24 @@ def test_a_node_that_was_delivered_less_than_that_of_the_asker_waits_a_moment(co
     assert source.sent == ["1"]
 
 
+def test_commands_that_others_have_sent_are_not_asked_for_without_end(commands: CommandWorld) -> None:
+    asked = 0
+    waiting = commands.broker.commands.waiting
+
+    async def as_before(*arguments: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        return found or await waiting(*arguments)
+
+    commands.broker.commands.waiting = as_before
+    found: list[Any] = []
+    commands.dial("1")
+    found += result_of(waiting("*", "pbx1", ["acme"]))
+    source = Source(commands).subscribe()
+    assert source.sent == ["1"]
+    assert asked == 2
+
+
 def test_a_node_that_stops_sends_nothing(commands: CommandWorld) -> None:
     source = Source(commands).subscribe()
     source.writable = False
