@@ -21,7 +21,7 @@ AT_ONCE = 3
 MAX_PAUSE_SECONDS = 1.0
 MAX_DONE_BETWEEN = 20
 MAX_WAIT_SECONDS = 5.0
-SOURCE_SUSPENDED_SECONDS = 7.0
+SOURCE_SUSPENDED_SECONDS = 8.0
 """Longer than the deadline of the commands, so that some find it over when the source goes on."""
 
 NODE_SUSPENDED_SECONDS = 9.0
@@ -124,7 +124,7 @@ class CommandFaults:
 
     async def _suspend_source(self, source: SourceProcess) -> None:
         source.send_signal(signal.SIGSTOP)
-        await asyncio.sleep(self._rng.uniform(0, SOURCE_SUSPENDED_SECONDS))
+        await asyncio.sleep(self._rng.choice([self._rng.uniform(0, 2), SOURCE_SUSPENDED_SECONDS]))
         source.send_signal(signal.SIGCONT)
 
     async def _cut_link(self, source: SourceProcess) -> None:
