@@ -62,7 +62,7 @@ def _is_own(asker: Principal, type_: CommandType, fields: CommandPayload, subjec
     if type_.subject == "call_id":
         return asker.user_id in (subject.handled_by if type_.name == "call.disposition" else subject.agents)
     if type_.subject == "session_id":
-        # One that is assigned to nobody is there to be accepted by those who see it.
+        # An unassigned chat may be accepted by those who see it.
         return asker.user_id in subject.agents or (type_.name == "chat.accept" and not subject.agents)
     if type_.subject == "user_id":
         return text_of(fields, "user_id") in (None, asker.user_id)
