@@ -163,9 +163,10 @@ class CommandCloser:
 
 
 def event_id_of(prefix: str, record: CommandRecord) -> str:
-    """Return the id of an event of a command, the same at each node and each attempt.
+    """Return the id of an event of a command, the same at each attempt.
 
-    Another command with the same key, after the first one is forgotten, has other events.
+    It is the same at all nodes whose clocks need no correction (``RedisClient.clock_error``). Another command with the
+    same key, after the first one is forgotten, has other events.
     """
     origin = msgspec.json.encode((record.key, record.accepted_ms))
     return f"{prefix}-{hashlib.sha256(origin).hexdigest()[:_DIGEST_LENGTH]}"

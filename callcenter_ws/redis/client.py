@@ -117,6 +117,7 @@ class RedisClient:
         self._is_stopped = False
         self.dataset = Dataset("", False)
         self.clock_error = 0.0
+        self._compared_offset = self._clock_offset
         self.counters = RedisCounters()
 
         def endpoint() -> RedisEndpoint:
@@ -239,12 +240,23 @@ class RedisClient:
             return  # the answer is too old
         error = int(seconds) + int(microseconds) / 1e6 + took / 2 - self._clock.time()
         self.counters.clock_difference = error
+        self._compared_offset = self._clock_offset
         before, self.clock_error = self.clock_error, error if abs(error) > CLOCK_TOLERANCE_SECONDS else 0.0
         if abs(self.clock_error) > CLOCK_WARNING_SECONDS >= abs(before):
             _log.warn(
                 "this machine's clock differs from Redis's by {error:+.1f} s; check NTP on both",
                 error=-error,
             )
+
+    @property
+    def clock_step(self) -> float:
+        """Seconds by which this machine's clock was set forward since ``clock_error`` was determined; 0 if by few."""
+        step = self._clock_offset - self._compared_offset
+        return step if abs(step) > CLOCK_TOLERANCE_SECONDS else 0.0
+
+    @property
+    def _clock_offset(self) -> float:
+        return self._clock.time() - self._clock.monotonic()
 
     def _commands_lost(self, reason: str) -> str:
         self._commands = None

@@ -112,6 +112,30 @@ class TestNodes:
         assert event.condition.closes is not None
         assert closed_at.closed_ms == event.condition.closes.closed_ms == here.closed_ms - error
 
+    @pytest.mark.parametrize("seconds", [400, -400])
+    @pytest_twisted.ensureDeferred
+    async def test_a_clock_that_is_set(self, nodes: Nodes, seconds: int) -> None:
+        """Before it is compared with Redis's again."""
+        node, other = await skewed(nodes, 0), await skewed(nodes, 0)
+        now_ms = now_of(other)
+        await other.store.commands.accept(command(other))
+        set_clock(node, seconds)
+        here_ms = now_ms + seconds * 1_000
+        assert await node.store.commands.overdue(here_ms, 10) == []
+        assert await node.store.commands.dispatch(key_of(), here_ms + 5_000) is None
+        assert (
+            await node.store.commands.accept(command(other, key_of(2), accepted_ms=here_ms, seconds=5 + seconds))
+            is None
+        )
+        found = await other.store.commands.command(key_of(2))
+        assert found is not None and found.deadline_ms <= now_ms + 5_100
+        assert await other.store.commands.dispatch(key_of(), now_ms) is not None
+
+
+def set_clock(node: Node, seconds: float) -> None:
+    """Set the clock of a node's machine by so many seconds."""
+    node.store.redis._clock.time = lambda: time.time() + seconds  # type: ignore[method-assign] # the machine's clock
+
 
 async def skewed(nodes: Nodes, seconds: float) -> Node:
     """Return a node on a machine whose clock is off by so many seconds."""
@@ -119,7 +143,7 @@ async def skewed(nodes: Nodes, seconds: float) -> Node:
     node.clock = FakeClock()
     node.clock.advance(100_000 + seconds)
     store = node.start()
-    store.redis._clock.time = lambda: time.time() + seconds  # type: ignore[method-assign]
+    set_clock(node, seconds)
     await until(lambda: store.not_ready() is None)
     return node
 

@@ -37,7 +37,7 @@ MAX_ASKED_UNSEEN = 10
 """Tenants of a source that are asked for waiting commands without reading first which tenants have any: the list has
 all tenants of the installation."""
 
-_ACCEPTED = CommandState.ACCEPTED.encode()
+_ACCEPTED, _DISPATCHED = CommandState.ACCEPTED.encode(), CommandState.DISPATCHED.encode()
 
 _decode_source = msgspec.json.Decoder(tuple[str, str, str]).decode
 
@@ -65,7 +65,11 @@ class RedisCommands:
 
     async def accept(self, record: CommandRecord) -> CommandRecord | None:
         """Add a command; see ``interfaces.CommandStore``, as for all methods."""
-        store, tenant_id, shift = self._tenant_store(record.key.tenant_id), record.key.tenant_id, self._clock_error_ms
+        store, tenant_id, shift = (
+            self._tenant_store(record.key.tenant_id),
+            record.key.tenant_id,
+            self._earliest_error_ms,
+        )
         # Before the command: the sweep of every node must find it.
         await self._note_active(tenant_id, record.deadline_ms + shift)
         arguments: list[Argument] = [
@@ -82,7 +86,7 @@ class RedisCommands:
         if outcome < 0:
             raise command_table.too_many_open()
         if known:
-            return decode_command(known[0], known[1], shift)
+            return decode_command(known[0], known[1], self._clock_error_ms)
         self._redis.accepts_writes()
         with suppress(Refusal):
             # What is not announced is found by ``waiting``.
@@ -92,9 +96,9 @@ class RedisCommands:
 
     async def dispatch(self, key: CommandKey, now_ms: int) -> CommandRecord | None:
         """Record that a command is about to be sent to its source."""
-        shift = self._clock_error_ms
-        record = await self._tenant_store(key.tenant_id).run(COMMAND_DISPATCH, encode_key(key), now_ms + shift)
-        return None if record is None else decode_command(record, CommandState.DISPATCHED.encode(), shift)
+        now_ms += self._latest_error_ms
+        record = await self._tenant_store(key.tenant_id).run(COMMAND_DISPATCH, encode_key(key), now_ms)
+        return None if record is None else decode_command(record, _DISPATCHED, self._clock_error_ms)
 
     async def command(self, key: CommandKey) -> CommandRecord | None:
         """Return a command."""
@@ -114,17 +118,17 @@ class RedisCommands:
 
     async def overdue(self, before_ms: int, limit: int) -> Sequence[CommandRecord]:
         """Return open commands whose deadline has passed; remove tenants without any from those that are asked."""
-        shift = self._clock_error_ms
+        before_ms += self._earliest_error_ms
         active = await self._active()
         found: list[CommandRecord] = []
         tenants = list(active)
         for start in range(0, len(tenants), TENANTS_PER_CALL):
             part = tenants[start : start + TENANTS_PER_CALL]
-            replies = await self._run_each(part, COMMAND_OVERDUE, before_ms + shift, limit)
+            replies = await self._run_each(part, COMMAND_OVERDUE, before_ms, limit)
             for tenant_id, reply in zip(part, replies, strict=True):
                 pairs = zip(reply[::2], reply[1::2], strict=True)
-                found += islice(_decoded(pairs, shift), limit - len(found))
-                if not reply and active[tenant_id] < before_ms + shift:
+                found += islice(_decoded(pairs, self._clock_error_ms), limit - len(found))
+                if not reply and active[tenant_id] < before_ms:
                     # The deadlines of all that it has ever accepted have passed, and none of them is open.
                     await self._redis.run(
                         COMMAND_TENANT_REMOVE, [self._keys.command_tenants], tenant_id, repr(active[tenant_id])
@@ -176,6 +180,17 @@ class RedisCommands:
     @property
     def _clock_error_ms(self) -> int:
         return round(self._redis.clock_error * 1_000)
+
+    # This machine's clock may have been set since it was compared with Redis's. Until it is compared again no command
+    # is closed too early, which would concern those of all nodes, and none is dispatched too late.
+
+    @property
+    def _earliest_error_ms(self) -> int:
+        return self._clock_error_ms - max(0, round(self._redis.clock_step * 1_000))
+
+    @property
+    def _latest_error_ms(self) -> int:
+        return self._clock_error_ms - min(0, round(self._redis.clock_step * 1_000))
 
 
 def _ignore(failure: Failure) -> None:
