@@ -1,4 +1,4 @@
-"""The phones at which users have signed in. They are stored, so that a restart of the bridge signs nobody out."""
+"""The phones at which users have signed in. They are stored, so that a restart of the bridge signs no user out."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Desks:
         return len(self._desks) >= MAX_DESKS
 
     def sign_in(self, desk: Desk) -> None:
-        """Give a phone to a user, whoever had it. Members are mapped again by the caller."""
+        """Give a phone to a user, instead of the one who had it. Members are mapped again by the caller."""
         self._enter(desk)
         self._outgoing.record(desk.key, encode_json(desk))
 

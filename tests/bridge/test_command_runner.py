@@ -162,6 +162,56 @@ def test_a_bug_ends_the_command_and_nothing_else(exchange: Exchange, monkeypatch
     assert (exchange.code, exchange.bugs, exchange.runner.running) == ("failed", 1, 0)
 
 
+def test_commands_for_one_agent_are_carried_out_one_after_the_other(exchange: Exchange) -> None:
+    exchange.order("agent.state.set", state="break", reason="lunch")
+    # It is available at this moment, and must not be taken for being so at the end.
+    exchange.order("agent.state.set", state="available")
+    exchange.order("queue.member.pause", queue_name="support", reason="late", seconds=3)
+    assert (len(exchange.actions), exchange.outcomes) == (1, [])
+    exchange.event("QueueMemberPause", **PAUSED, PausedReason="lunch")
+    assert [action["Paused"] for _, action in exchange.actions] == ["true", "false"]
+    exchange.now += 3
+    exchange.event("QueueMemberPause", **{**PAUSED, "Paused": "0"}, PausedReason="")
+    assert [outcome.get("code", "done") for outcome in exchange.outcomes] == ["done", "done", "timeout"]
+    assert len(exchange.actions) == 2
+
+
+def test_waiting_commands_end_with_the_connection(exchange: Exchange) -> None:
+    for _ in range(3):
+        exchange.order("agent.state.set", state="break")
+        exchange.order("agent.state.set", state="available")
+    exchange.runner.disconnected()
+    codes = [outcome["code"] for outcome in exchange.outcomes]
+    assert codes == ["outcome_unknown", *["source_down"] * 5]
+    assert exchange.runner.running == 0
+
+
+def test_as_many_commands_as_are_taken_can_wait_for_one(exchange: Exchange) -> None:
+    for _ in range(module.MAX_RUNNING):
+        exchange.order("agent.state.set", state="break")
+    exchange.event("QueueMemberPause", **PAUSED, PausedReason="")
+    assert len(exchange.outcomes) == module.MAX_RUNNING
+    assert {outcome.get("code", "done") for outcome in exchange.outcomes} == {"done"}
+    assert len(exchange.actions) == 1
+
+
+def test_a_call_is_moved_and_recorded_once_at_a_time(exchange: Exchange) -> None:
+    talk(exchange)
+    exchange.order("call.transfer", call_id="pbx1-1.1", destination="204")
+    exchange.order("call.record", call_id="pbx1-1.1", action="start")
+    assert exchange.outcomes == []
+    for name, payload in (
+        ("call.transfer", {"destination": "202"}),
+        ("call.consult", {"destination": "202"}),
+        ("call.record", {"action": "start"}),
+    ):
+        exchange.order(name, call_id="pbx1-1.1", **payload)
+        assert exchange.code == "busy", name
+    # A hangup does not wait.
+    exchange.order("call.hangup", call_id="pbx1-1.1")
+    assert exchange.actions[-1][0] == "Hangup"
+
+
 # Values
 
 

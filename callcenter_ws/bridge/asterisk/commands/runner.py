@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from callcenter_ws.bridge.asterisk.actions import InvalidValueError
 from callcenter_ws.bridge.asterisk.commands.capabilities import AVAILABLE, LIST_COMMANDS, commands_of
 from callcenter_ws.bridge.asterisk.commands.catalogue import SCRIPTS
+from callcenter_ws.bridge.asterisk.commands.lanes import Lane, excludes, lane_of
 from callcenter_ws.bridge.asterisk.commands.orders import Data, Order, OrderFailed, exchange_text
 from callcenter_ws.bridge.asterisk.commands.steps import Script, Step
 from callcenter_ws.bridge.asterisk.commands.world import World
@@ -26,10 +27,11 @@ Finish = Callable[[Data | OrderFailed | None], None]
 class _Run:
     """One command that is being carried out."""
 
-    def __init__(self, order: Order, script: Script, finish: Finish) -> None:
+    def __init__(self, order: Order, lane: Lane | None, finish: Finish) -> None:
         self.order = order
-        self.script = script
+        self.lane = lane
         self.finish = finish
+        self.script: Script | None = None
         self.step: Step | None = None
         self.responses: dict[str, AmiMessage] = {}
         self.is_proven = False
@@ -62,6 +64,7 @@ class Runner:
         self._question = ""
         self._version = ""
         self._runs: list[_Run] = []
+        self._waking: set[Lane] = set()
 
     # The session
 
@@ -122,9 +125,35 @@ class Runner:
         if refusal is not None:
             finish(refusal)
             return
-        run = _Run(order, SCRIPTS[order.name](self._world, order), finish)
+        run = _Run(order, lane_of(order), finish)
         self._runs.append(run)
-        self._go_on(run, None)
+        if run.lane is None:
+            self._start(run)
+        else:
+            self._wake(run.lane)
+
+    def _wake(self, lane: Lane) -> None:
+        """Begin the next command of a lane, unless one is being carried out."""
+        if lane in self._waking:
+            return
+        self._waking.add(lane)
+        try:
+            while (run := self._first(lane)) is not None and run.script is None:
+                self._start(run)
+        finally:
+            self._waking.discard(lane)
+
+    def _first(self, lane: Lane) -> _Run | None:
+        return next((run for run in self._runs if run.lane == lane), None)
+
+    def _start(self, run: _Run) -> None:
+        run.script = SCRIPTS[run.order.name](self._world, run.order)
+        if self._send is None:
+            self._fail(run, OutcomeCode.SOURCE_DOWN, "the exchange is not connected")
+        elif run.order.deadline <= self._now():
+            self._expire(run)
+        else:
+            self._go_on(run, run.script, None)
 
     def expire(self, order: Order) -> None:
         """End a command, if it has not ended: its deadline has passed."""
@@ -141,6 +170,8 @@ class Runner:
             return OrderFailed(OutcomeCode.BUSY, "too many commands are being carried out; try again")
         if order.deadline <= self._now():
             return OrderFailed(OutcomeCode.TIMEOUT, "it came too late, and nothing was done")
+        if any(excludes(run.order, order) for run in self._runs):
+            return OrderFailed(OutcomeCode.BUSY, "another command for this call is being carried out")
         return None
 
     def _expire(self, run: _Run) -> None:
@@ -152,13 +183,13 @@ class Runner:
 
     # Scripts
 
-    def _go_on(self, run: _Run, responses: list[AmiMessage] | None) -> None:
+    def _go_on(self, run: _Run, script: Script, responses: list[AmiMessage] | None) -> None:
         """Let a script go on until it waits, or has ended."""
         answers = responses
         while run in self._runs:
             run.step, run.responses, run.is_proven = None, {}, False
             try:
-                step = next(run.script) if answers is None else run.script.send(answers)
+                step = next(script) if answers is None else script.send(answers)
                 is_proven = step.proof is not None and step.proof(None)
             except StopIteration as end:
                 self._end(run, end.value)
@@ -192,8 +223,8 @@ class Runner:
         run.step = step
 
     def _check_proof(self, run: _Run, message: AmiMessage) -> None:
-        step = run.step
-        if step is None or step.proof is None:
+        step, script = run.step, run.script
+        if step is None or step.proof is None or script is None:
             return
         try:
             is_proven = step.proof(message)
@@ -205,17 +236,17 @@ class Runner:
             return
         run.is_proven = run.is_proven or is_proven
         if run.is_proven and (not step.needs_responses or len(run.responses) == len(step.ids)):
-            self._go_on(run, [run.responses[action_id] for action_id in step.ids if action_id in run.responses])
+            self._go_on(run, script, [run.responses[action_id] for action_id in step.ids if action_id in run.responses])
 
     def _judge(self, run: _Run) -> None:
         """Decide by the responses, once all are there: an error ends the command, unless it is an answer, too."""
-        step = run.step
-        if step is None or len(run.responses) < len(step.ids):
+        step, script = run.step, run.script
+        if step is None or script is None or len(run.responses) < len(step.ids):
             return
         responses = [run.responses[action_id] for action_id in step.ids]
         errors = [response for response in responses if response.response == "Error"]
         if step.is_question or (not errors and (step.proof is None or run.is_proven)):
-            self._go_on(run, responses)
+            self._go_on(run, script, responses)
         elif errors:
             self._end(run, _refused_by_exchange(errors[0], len(errors), len(responses)))
 
@@ -229,8 +260,11 @@ class Runner:
     def _end(self, run: _Run, outcome: Data | OrderFailed | None) -> None:
         if run in self._runs:
             self._runs.remove(run)
-            run.script.close()
+            if run.script is not None:
+                run.script.close()
             run.finish(outcome)
+            if run.lane is not None:
+                self._wake(run.lane)
 
 
 _CODES: Mapping[str, OutcomeCode] = {
