@@ -18,7 +18,9 @@ from command_evidence import EFFECT
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall, deferLater, react
 from twisted.logger import LogLevel, eventAsText, globalLogBeginner
+from twisted.python.failure import Failure
 
+from callcenter_ws.errors import ErrorCode
 from callcenter_ws.remote import Command, CommandFailed, EventBroadcaster, LinkState
 
 NAMES = (
@@ -108,7 +110,11 @@ class CommandSource:
         self._send(self.remote.call_answered(tenant, call, agent, call_id=call))
 
     def _send(self, answer: Deferred[Any]) -> None:
-        answer.addErrback(lambda failure: write(refused=str(failure.value)))
+        answer.addErrback(self._refused)
+
+    def _refused(self, failure: Failure) -> None:
+        if self.remote.running or failure.value.code is not ErrorCode.UNAVAILABLE:
+            write(refused=str(failure.value))
 
     # Commands
 
