@@ -15,7 +15,7 @@ from callcenter_ws.commands.counters import CommandCounters
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.commands import CommandKey, CommandOutcome, CommandRecord, CommandState, OutcomeCode
 from callcenter_ws.interfaces import CommandStore
-from callcenter_ws.runtime.background import Spawn
+from callcenter_ws.runtime.background import Spawn, next_turn
 from callcenter_ws.runtime.clock import Clock, Timer
 from callcenter_ws.runtime.log_fields import Name
 from callcenter_ws.runtime.single_flight import SingleFlight
@@ -35,6 +35,9 @@ MAX_FOLLOWED_TENANTS = 100
 
 POLL_SECONDS = 1.0
 """How often the store is asked for commands that were not announced."""
+
+POLLED_AT_ONCE = 20
+"""Sources for which the store is asked in one turn of the reactor; a node may have a thousand."""
 
 RECHECK_SECONDS = 0.2
 """After this time the rights to a command are checked once more that seem to have been lost since it was accepted."""
@@ -126,18 +129,25 @@ class CommandDispatcher:
         self._counters = counters
         self._follow = follow
         self._connections: dict[tuple[str, str], _Connection] = {}
+        self._polling = SingleFlight(self._poll, clock, spawn)
         self._timer: Timer | None = None
         self._is_stopped = False
 
     def start(self) -> None:
         """Look for commands that were not announced, every second."""
         self._timer = self._clock.call_later(POLL_SECONDS, self.start)
-        for connection in self._connections.values():
+        self._polling.request()
+
+    async def _poll(self) -> None:
+        for number, connection in enumerate(list(self._connections.values())):
+            if number and number % POLLED_AT_ONCE == 0:
+                await next_turn(self._clock)
             connection.work.request()
 
     def stop(self) -> None:
         """Send no more commands."""
         self._is_stopped = True
+        self._polling.stop()
         if self._timer is not None:
             self._timer.cancel()
 

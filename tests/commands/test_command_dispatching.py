@@ -57,6 +57,29 @@ def test_a_command_that_was_not_announced_is_found(commands: CommandWorld) -> No
     assert source.sent == ["1"]
 
 
+def test_the_store_is_asked_for_few_sources_at_once(commands: CommandWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    count = 3 * dispatching.POLLED_AT_ONCE
+    for number in range(count):
+        Source(commands, f"pbx{number}").subscribe()
+    asked: list[str] = []
+    turns: list[int] = []
+    next_turn = dispatching.next_turn
+
+    async def waiting(scope: str, source: str, tenants: Any) -> list[Any]:
+        asked.append(source)
+        return []
+
+    def counted(clock: Any) -> Any:
+        turns.append(len(asked))
+        return next_turn(clock)
+
+    monkeypatch.setattr(commands.broker.commands, "waiting", waiting)
+    monkeypatch.setattr(dispatching, "next_turn", counted)
+    commands.clock.advance(dispatching.POLL_SECONDS)
+    assert turns == [dispatching.POLLED_AT_ONCE, 2 * dispatching.POLLED_AT_ONCE]
+    assert len(set(asked)) == len(asked) == count
+
+
 def test_nothing_is_sent_after_its_deadline(commands: CommandWorld) -> None:
     commands.dial("1")
     commands.issue("agent.state.set", state="away", command_id="2")
