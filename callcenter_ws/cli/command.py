@@ -10,10 +10,11 @@ from collections.abc import Sequence
 import msgspec
 
 from callcenter_ws.cli.arguments import Commands, add_command, add_settings, add_timeout, add_token
-from callcenter_ws.cli.http_request import post_json, resource_url
+from callcenter_ws.cli.http_request import NoAnswer, NotConnected, post_json, resource_url
 from callcenter_ws.cli.printable import printable
 from callcenter_ws.cli.target import CommandFailed, Target, demo_hint, given_token, target_of, tenant_of
 from callcenter_ws.events.commands import COMMANDS, GRACE_SECONDS, CommandState, CommandType
+from callcenter_ws.events.mistakes import join_mistakes, payload_mistakes
 from callcenter_ws.events.principal import Role
 from callcenter_ws.runtime.json import JsonObject
 from callcenter_ws.runtime.suggestions import did_you_mean
@@ -56,19 +57,15 @@ def send_command(arguments: argparse.Namespace) -> int:
     timeout = arguments.timeout + (declared.deadline + GRACE_SECONDS if arguments.wait else 0)
     try:
         answer = post_json(url, token, document, timeout)
-    except CommandFailed as failure:
-        hint = "" if arguments.url else demo_hint(target)
-        again = "; whether it was carried out is not known. The same with --wait --id {} prints the outcome"
-        raise CommandFailed(f"{failure}{again.format(command_id) if _is_open(failure) else ''}{hint}") from None
+    except NotConnected as failure:
+        raise CommandFailed(f"{failure}{demo_hint(target)}") from None
+    except NoAnswer as failure:
+        again = f"The same with --wait --id {command_id} prints the outcome"
+        raise CommandFailed(f"{failure}; whether it was carried out is not known. {again}") from None
     print(json.dumps(answer))
     if answer.get("state") == CommandState.FAILED:
         raise CommandFailed(": ".join(printable(str(answer[name])) for name in ("code", "message") if answer.get(name)))
     return 0
-
-
-def _is_open(failure: CommandFailed) -> bool:
-    """Return whether the gateway may have the command: there was no complete answer."""
-    return str(failure).startswith("no answer from ")
 
 
 def _token(arguments: argparse.Namespace, target: Target) -> str:
@@ -93,10 +90,11 @@ def _payload(declared: CommandType, given: Sequence[str]) -> JsonObject:
         if name in payload:
             raise CommandFailed(f"{name} is given twice")
         payload[name] = value
-    try:
-        # Not strict: "penalty=5" is a number.
-        checked = msgspec.convert(payload, declared.payload, strict=False)
-    except msgspec.ValidationError as error:
-        raise CommandFailed(f"{declared.name}: {error}") from None
-    decoded: JsonObject = msgspec.to_builtins(checked)
+    # Not strict: "penalty=5" is a number.
+    mistakes = join_mistakes(
+        mistake.removeprefix("payload.") for mistake in payload_mistakes(payload, declared.payload, strict=False)
+    )
+    if mistakes:
+        raise CommandFailed(f"{declared.name}: {mistakes}")
+    decoded: JsonObject = msgspec.to_builtins(msgspec.convert(payload, declared.payload, strict=False))
     return decoded

@@ -22,6 +22,14 @@ _CHUNK_BYTES = 65_536
 _SCHEMES = {"ws": "http", "wss": "https"}
 
 
+class NotConnected(CommandFailed):
+    """No connection to the gateway could be made: it does not have the request."""
+
+
+class NoAnswer(CommandFailed):
+    """There is no complete response, and the gateway may have the request."""
+
+
 def resource_url(address: str, name: str, fields: Sequence[tuple[str, str]]) -> str:
     """Return the URL of a resource below ``/ws``.
 
@@ -86,7 +94,8 @@ def get(url: str, headers: Mapping[str, str], timeout: float) -> tuple[int, byte
         timeout: seconds for the whole.
 
     Raises:
-        CommandFailed: there is no complete response.
+        NotConnected: there is no connection, or the URL is not valid.
+        NoAnswer: there is no complete response.
     """
     return _exchange("GET", url, headers, timeout)
 
@@ -95,18 +104,21 @@ def _exchange(
     method: str, url: str, headers: Mapping[str, str], timeout: float, body: bytes | None = None
 ) -> tuple[int, bytes]:
     address = url.partition("?")[0]
+    failure: type[CommandFailed] = NotConnected
     try:
         connection, target = _connection(url, timeout)
         try:
+            connection.connect()
+            failure = NoAnswer
             headers = {**headers, "User-Agent": f"callcenter-ws/{__version__}"}
             connection.request(method, target, body, headers)
             return _response(connection, time.monotonic() + timeout)
         finally:
             connection.close()
     except TimeoutError:
-        raise CommandFailed(f"no answer from {address} within {timeout:g} s") from None
+        raise failure(f"no answer from {address} within {timeout:g} s") from None
     except (OSError, HTTPException, ValueError) as error:
-        raise CommandFailed(_explain(address, error)) from None
+        raise failure(_explain(address, error)) from None
 
 
 def _connection(url: str, timeout: float) -> tuple[HTTPConnection, str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from callcenter_ws.cli.arguments import Commands, add_command, add_settings, add_timeout, add_token, instant, positive
-from callcenter_ws.cli.http_request import get_json, get_text, resource_url
+from callcenter_ws.cli.http_request import NotConnected, get_json, get_text, resource_url
 from callcenter_ws.cli.printable import printable
 from callcenter_ws.cli.statistics_from import report_from
 from callcenter_ws.cli.table import table
@@ -101,10 +101,11 @@ def _print_once(arguments: argparse.Namespace, target: Target, url: str) -> None
             print(get_text(url, token, "application/json", arguments.timeout))
             return
         answer = get_json(url, token, arguments.timeout)
+    except NotConnected as failure:
+        raise CommandFailed(f"{failure}{demo_hint(target)}") from None
     except CommandFailed as failure:
         # The gateway names its parameters.
-        text = str(failure).replace(" from: ", " --since: ").replace(" to: ", " --until: ")
-        raise CommandFailed(f"{text}{'' if arguments.url else demo_hint(target)}") from None
+        raise CommandFailed(str(failure).replace(" from: ", " --since: ").replace(" to: ", " --until: ")) from None
     try:
         lines = list(lines_of(answer))
     except (LookupError, TypeError, ValueError, AttributeError):

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from callcenter_ws.cli.arguments import Commands, add_command, add_settings, add_timeout, add_token
-from callcenter_ws.cli.http_request import get_json, resource_url
+from callcenter_ws.cli.http_request import NotConnected, get_json, resource_url
 from callcenter_ws.cli.printable import printable
 from callcenter_ws.cli.spans import span
 from callcenter_ws.cli.target import CommandFailed, demo_hint, given_token, target_of
@@ -42,8 +42,8 @@ def print_stats(arguments: argparse.Namespace) -> int:
     try:
         fields = [] if arguments.tenant is None else [("tenant_id", arguments.tenant)]
         stats = get_json(resource_url(address, "stats", fields), token, arguments.timeout)
-    except CommandFailed as failure:
-        raise CommandFailed(f"{failure}{'' if arguments.url else demo_hint(target)}") from None
+    except NotConnected as failure:
+        raise CommandFailed(f"{failure}{demo_hint(target)}") from None
     if arguments.json:
         print(json.dumps(stats))
         return 0

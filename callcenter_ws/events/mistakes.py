@@ -19,6 +19,9 @@ MAX_MISTAKES = 10
 MAX_VALUES = 2_000
 """Values of a payload that are searched for a number that is out of range."""
 
+MAX_LISTED = 20
+"""Values of an enumeration that are named."""
+
 MAX_PATH_LENGTH = 200
 
 _MISSING = re.compile(r"Object missing required field `(.+)`")
@@ -54,10 +57,14 @@ def join_mistakes(mistakes: Iterable[str]) -> str:
     return "; ".join(texts)
 
 
-def payload_mistakes(payload: object, declared: type[msgspec.Struct]) -> Iterator[str]:
-    """Yield what is wrong with each declared field of a payload; for a missing one, which other may be meant by it."""
+def payload_mistakes(payload: object, declared: type[msgspec.Struct], *, strict: bool = True) -> Iterator[str]:
+    """Yield what is wrong with each declared field of a payload; for a missing one, which other may be meant by it.
+
+    Args:
+        strict: texts are not converted to numbers.
+    """
     if not isinstance(payload, Mapping):
-        yield _conversion_error(payload, declared) or "payload: expected an object"
+        yield _conversion_error(payload, declared, "", strict) or "payload: expected an object"
         return
     fields = msgspec.structs.fields(declared)
     names = {field.encode_name for field in fields}
@@ -65,7 +72,7 @@ def payload_mistakes(payload: object, declared: type[msgspec.Struct]) -> Iterato
     for field in fields:
         name = field.encode_name
         if name in payload:
-            mistake = _conversion_error(payload[name], field.type, f".{name}")
+            mistake = _conversion_error(payload[name], field.type, f".{name}", strict)
             if mistake is not None:
                 yield mistake
         elif field.required:
@@ -73,12 +80,24 @@ def payload_mistakes(payload: object, declared: type[msgspec.Struct]) -> Iterato
             yield f"payload.{name}: required" + ("" if meant is None else f" (is {meant[:64]!r} meant?)")
 
 
-def _conversion_error(value: object, type_: object, where: str = "") -> str | None:
+def _conversion_error(value: object, type_: object, where: str, strict: bool) -> str | None:
     try:
-        msgspec.convert(value, type_)
+        msgspec.convert(value, type_, strict=strict)
     except msgspec.ValidationError as error:
+        values = _values_of(msgspec.inspect.type_info(type_))
+        if values and isinstance(value, str):
+            return f"payload{where}: expected one of: {', '.join(values)}"
         return payload_path(str(error), where)
     return None
+
+
+def _values_of(declared: msgspec.inspect.Type) -> list[str]:
+    """Return the values of an enumeration, which may be optional; none of another type."""
+    kinds = declared.types if isinstance(declared, msgspec.inspect.UnionType) else (declared,)
+    enumerations = [kind for kind in kinds if not isinstance(kind, msgspec.inspect.NoneType)]
+    if len(enumerations) != 1 or not isinstance(enumerations[0], msgspec.inspect.LiteralType):
+        return []
+    return [str(value) for value in enumerations[0].values[:MAX_LISTED]]
 
 
 def payload_path(text: str, where: str = "") -> str:

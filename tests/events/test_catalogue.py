@@ -168,7 +168,7 @@ def test_invalid_and_missing_fields_of_the_event_and_of_its_payload_are_named_to
         "persist: expected true or false",
         "tenant_id: expected a string of 1 to 255 characters",
         "timestamp: expected an RFC 3339 instant",
-        "payload.direction: not one of the values that the protocol lists",
+        "payload.direction: expected one of: inbound, internal, outbound",
         "payload.caller_id: required (is 'callerid' meant?)",
         "payload.destination: required",
         "payload.agent_id: expected an integer or a string or null, got an array",
@@ -325,13 +325,15 @@ def test_an_enumeration_accepts_its_values_and_no_others(name: str, field: str, 
         assert payload_of(event(name, {field: value}))[field] == value
     for wrong in ("", values[0].upper(), values[0] + " ", "hunter2"):
         refusal = refused(name, {**REQUIRED[name], field: wrong})
-        assert refusal.message == f"payload.{field}: not one of the values that the protocol lists"
+        named = refusal.message.removeprefix(f"payload.{field}: expected one of: ").split(", ")
+        assert set(named) >= set(values)
 
 
 @pytest.mark.parametrize("value", ["4111 1111 1111 1111", "x" * 100_000, "x - at `$.y`", "`"], ids=lambda v: v[:20])
 def test_a_refusal_does_not_contain_the_refused_value(value: str) -> None:
     refusal = refused("agent.state.changed", {**REQUIRED["agent.state.changed"], "state": value})
-    assert refusal.message == "payload.state: not one of the values that the protocol lists"
+    assert refusal.message.startswith("payload.state: expected one of: available, ")
+    assert value not in refusal.message
 
 
 # Numbers
