@@ -45,6 +45,7 @@ RECONCILE = _script("reconcile", *_STREAM, "source_marks")
 STREAM_POSITION = _script("stream_position", "keys", "epoch")
 STREAM_READ = _script("stream_read")
 STATE_POSITIONS = _script("state_positions", "keys", "epoch")
+STATE_ENTITY = _script("state_entity", *_STREAM)
 STATE_EVENTS = _script("state_events")
 MAILBOX_READ = _script("mailbox_read", "keys", "mailbox_losses")
 MAIL_ACK = _script("mail_ack")
@@ -98,7 +99,17 @@ ACCOUNT_APPROVE = _script("account_approve", "account_keys")
 ACCOUNT_CLAIM = _script("account_claim", "account_keys")
 
 ALL = (
-    *(PUBLISH, RECONCILE, STREAM_POSITION, STREAM_READ, STATE_POSITIONS, STATE_EVENTS, MAILBOX_READ, MAIL_ACK),
+    *(
+        PUBLISH,
+        RECONCILE,
+        STREAM_POSITION,
+        STREAM_READ,
+        STATE_POSITIONS,
+        STATE_ENTITY,
+        STATE_EVENTS,
+        MAILBOX_READ,
+        MAIL_ACK,
+    ),
     *(FIGURES_LEASE, FIGURES_STORE, FIGURES_STAGE, FIGURES_MOVE, FIGURES_LIVE, FIGURES_PAGE, FIGURES_END),
     *(PRESENCE_UPDATE, PRESENCE_REMOVE_NODE, OFFLINE_DUE, OFFLINE_ANNOUNCE, USER_LOCATIONS),
     *(SOURCE_CLAIM, SOURCE_RELEASE, SOURCE_HELLO, SOURCE_RENEW, SOURCE_END, SOURCE_FORGET),

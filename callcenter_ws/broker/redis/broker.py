@@ -367,11 +367,8 @@ class RedisBroker:
         follower = self._followers.get(tenant_id)
         if follower is not None:
             return await follower.entity(key)
-        temporary = self._temporary_follower(tenant_id)
-        try:
-            return await temporary.entity(key)
-        finally:
-            temporary.stop(Refusal(ErrorCode.UNAVAILABLE, _CLOSED))
+        # Its state is not in memory, and may be large.
+        return await self.tenant_store(tenant_id).entity(key)
 
     def _temporary_follower(self, tenant_id: str) -> Follower:
         """Return a follower of a tenant that is not followed here, for one request."""

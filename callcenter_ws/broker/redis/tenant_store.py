@@ -11,8 +11,11 @@ from twisted.internet.defer import Deferred
 
 from callcenter_ws.broker.chat_messages import DEFAULT_MESSAGES
 from callcenter_ws.broker.redis.codec import decode_publications
+from callcenter_ws.broker.state import State
 from callcenter_ws.events.catalogue import EntityKey
+from callcenter_ws.events.entity import Entity
 from callcenter_ws.events.publication import Publication
+from callcenter_ws.events.slot_table import ENTITY_LIFETIME
 from callcenter_ws.interfaces import MailboxGap, MailboxItem, MailboxPage
 from callcenter_ws.redis.client import RedisClient
 from callcenter_ws.redis.connection import Argument, Reply
@@ -20,6 +23,7 @@ from callcenter_ws.redis.keys import Keys
 from callcenter_ws.redis.scripts import (
     MAIL_ACK,
     MAILBOX_READ,
+    STATE_ENTITY,
     STATE_EVENTS,
     STATE_POSITIONS,
     STREAM_POSITION,
@@ -172,6 +176,24 @@ class TenantStore:
         )
         publications = decode_publications(text, self.tenant_id, self.clock_offset)
         return StatePage(epoch.decode(), int(head), publications, count)
+
+    async def entity(self, key: EntityKey) -> Entity | None:
+        """Return one entity of the state, with its owner; None if it is not in the state."""
+        owner, changed_by, changed_at, text = await self.run(STATE_ENTITY, encode_json(key))
+        publications = decode_publications(text, self.tenant_id, self.clock_offset)
+        state = State(self.chat_messages)
+        for publication in sorted(publications, key=lambda publication: publication.seq):
+            state.restore(publication)
+        entity = state.entity(key)
+        if entity is None:
+            return None
+        entity.owner = owner.decode() or None
+        if changed_by:
+            # Its last event may be a message of the chat.
+            entity.changed_by, entity.changed_at = int(changed_by), float(changed_at) - self.clock_offset
+            if entity.changed_at < self.clock.monotonic() - ENTITY_LIFETIME:
+                return None
+        return entity
 
     async def owners(self, keys: Sequence[EntityKey]) -> list[str | None]:
         """Return the owner of each of these entities; None for one that has none or is not in the state."""
