@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import random
 import sqlite3
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ from callcenter_ws.broker.sqlite import group_commit, maintenance
 from callcenter_ws.broker.sqlite.backup import back_up
 from callcenter_ws.broker.sqlite.check import check
 from callcenter_ws.broker.sqlite.command_rows import NOT_KNOWN
+from callcenter_ws.broker.sqlite.file import StoreFile
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.commands import LIFETIME_SECONDS, CommandRecord, CommandState, OutcomeCode
 
@@ -160,6 +164,71 @@ async def test_what_is_refused_while_the_disk_is_full_leaves_nothing_to_write(
     opened = bench.store._open
     assert opened is not None and list(opened.group_commit.pending_writes.commands) == [key_of(2)]
     assert await commands.accept(command(bench)) == command(bench)
+
+
+@pytest.mark.logs_errors
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest_twisted.ensureDeferred
+async def test_a_disk_that_is_full_again_and_again(bench: SqliteBench, seed: int) -> None:
+    """What was answered is there afterwards, and each closed command has one event of each kind."""
+    rng, states = random.Random(seed), dict[int, str]()
+    for number in range(1, 241):
+        if number % 60 == 1:
+            await limit_pages(bench, rng.randrange(12))
+        await take_a_step(bench, rng, states, number)
+        if number % 60 == 0:
+            await limit_pages(bench, 2**20)
+            while bench.broker.not_ready() is not None:
+                await until_writable(bench)
+            if rng.random() < 0.5:
+                await bench.open()
+            for one, state in states.items():
+                assert state_of(await stored(bench, one)) == state
+    page = await bench.broker.read(A, 0, 1_000)
+    types = Counter(publication.event.type.name for publication in page.publications)
+    assert {*states.values()} == {"accepted", "closed", "dispatched", "none"}
+    assert {*types.values()} == {Counter(states.values())["closed"]}
+
+
+async def limit_pages(bench: SqliteBench, more: int) -> None:
+    """Let the file grow by so many pages."""
+    opened = bench.store._open
+    assert opened is not None
+
+    def limit(file: StoreFile) -> None:
+        (count,) = file.writer.execute("PRAGMA page_count").fetchone()
+        file.writer.execute(f"PRAGMA max_page_count = {count + more}")
+
+    await opened.threads.write(limit, opened.file)
+
+
+async def take_a_step(bench: SqliteBench, rng: random.Random, states: dict[int, str], number: int) -> None:
+    """Accept a command; dispatch or close any."""
+    commands = bench.broker.commands
+    payload = b'{"call_id":"%b"}' % (b"x" * rng.randrange(3_000))
+    states[number] = "none"
+    with suppress(Refusal):
+        await commands.accept(command(bench, key_of(number), payload=payload, seconds=1e6))
+        states[number] = "accepted"
+    other = rng.choice(list(states))
+    if rng.random() < 0.5:
+        with suppress(Refusal):
+            if await commands.dispatch(key_of(other), now_of(bench)) is not None:
+                assert states[other] == "accepted"
+                states[other] = "dispatched"
+        return
+    outcomes = await closed(bench, closing_event(bench, key_of(other)), following_event(bench))
+    if outcomes == ["new", "new"]:
+        assert states[other] in ("accepted", "dispatched")
+        states[other] = "closed"
+    else:
+        assert outcomes[0] == "unavailable" or states[other] in ("closed", "none")
+
+
+def state_of(record: CommandRecord | None) -> str:
+    if record is None:
+        return "none"
+    return record.state.value if record.state.is_open else "closed"
 
 
 @pytest_twisted.ensureDeferred

@@ -12,7 +12,7 @@ from callcenter_ws.events.event import Event
 
 
 @dataclass(frozen=True, slots=True)
-class _Closing:
+class _StagedClosing:
     """A command that the transaction being written closes.
 
     Attributes:
@@ -40,8 +40,8 @@ class StagedCommands:
     def __init__(self, table: CommandTable, writes: PendingWrites) -> None:
         self.table = table
         self._writes = writes
-        self._staged: dict[CommandKey, _Closing] = {}
-        self._doubtful: dict[str, dict[CommandKey, _Closing]] = {}
+        self._staged: dict[CommandKey, _StagedClosing] = {}
+        self._doubtful: dict[str, dict[CommandKey, _StagedClosing]] = {}
 
     def refusal_of(self, event: Event, *, follows: bool) -> Refusal | None:
         """Return why the ``condition`` of an event refuses it; see ``CommandTable.refusal_of``."""
@@ -53,7 +53,7 @@ class StagedCommands:
         if before is None:
             return
         after = closed_record(before, closing)
-        self._staged[before.key] = _Closing(before, after, seq)
+        self._staged[before.key] = _StagedClosing(before, after, seq)
         self._put(before.key, after)
 
     def is_staged(self, key: CommandKey) -> bool:
