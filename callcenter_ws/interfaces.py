@@ -359,7 +359,10 @@ class CommandStore(Protocol):
         """Return a command; None if there is none with this key."""
 
     def waiting(self, source_scope: str, source: str, tenants: Sequence[str]) -> Awaitable[Sequence[CommandRecord]]:
-        """Return the commands of a source in these tenants that are ``accepted``, by acceptance; at most 200."""
+        """Return the commands of a source in these tenants that are ``accepted``; at most 200.
+
+        Those of each tenant are by acceptance, and the tenants take turns: none delays another.
+        """
 
     def overdue(self, before_ms: int, limit: int) -> Awaitable[Sequence[CommandRecord]]:
         """Return at most ``limit`` open commands of any tenant whose deadline lies before ``before_ms``."""

@@ -171,9 +171,8 @@ class CommandTable:
             self.put(record.key, closed_record(record, closing))
 
     def waiting(self, source_scope: str, source: str, tenants: Sequence[str]) -> list[CommandRecord]:
-        """Return the commands of a source that are ``accepted``, by acceptance."""
-        found = [self._waiting.get((tenant_id, source_scope, source), {}).values() for tenant_id in tenants]
-        return list(islice(merge(*found, key=lambda record: record.accepted_ms), MAX_WAITING))
+        """Return the commands of a source that are ``accepted``, each tenant's by acceptance."""
+        return in_turn(self._waiting.get((tenant_id, source_scope, source), {}).values() for tenant_id in tenants)
 
     def overdue(self, before_ms: int, limit: int) -> list[CommandRecord]:
         """Return open commands whose deadline lies before ``before_ms``."""
@@ -245,6 +244,15 @@ def _set(
     del of_group[key]
     if not of_group:
         del index[group]
+
+
+def in_turn(of_tenants: Iterable[Iterable[CommandRecord]]) -> list[CommandRecord]:
+    """Return at most ``MAX_WAITING`` commands of several tenants, of which each list is in order: the first of each.
+
+    Then the second of each, and so on: a tenant with many does not delay the others.
+    """
+    ranked = merge(*map(enumerate, of_tenants), key=lambda pair: (pair[0], pair[1].accepted_ms))
+    return [record for _, record in islice(ranked, MAX_WAITING)]
 
 
 def closed_record(record: CommandRecord, closing: CommandClosing) -> CommandRecord:

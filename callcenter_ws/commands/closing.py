@@ -29,6 +29,9 @@ from callcenter_ws.runtime.json import JsonObject, decode_trusted_json
 
 _DIGEST_LENGTH = 40
 
+TIMED_OUT = "the source did not take this command in time; nothing was done"
+NOT_KNOWN = "the source did not answer in time; it is not known whether this was done: look at the call"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Closing:
@@ -56,6 +59,16 @@ class Closing:
 def failed(code: OutcomeCode, message: str) -> CommandOutcome:
     """Return the outcome of a command that failed; the message is for the person who issued it."""
     return CommandOutcome(state=CommandState.FAILED, code=code, message=message)
+
+
+def overdue_closing(record: CommandRecord) -> Closing:
+    """Return how a command is closed whose deadline has passed."""
+    if record.state is CommandState.ACCEPTED:
+        outcome = failed(OutcomeCode.TIMEOUT, TIMED_OUT)
+    else:
+        outcome = failed(OutcomeCode.OUTCOME_UNKNOWN, NOT_KNOWN)
+    # Another node may have dispatched it meanwhile: then it is looked at again.
+    return Closing(record=record, outcome=outcome, state=record.state)
 
 
 class CommandCloser:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from callcenter_ws.commands.closing import Closing, CommandCloser, failed
+from callcenter_ws.commands.closing import Closing, CommandCloser, failed, overdue_closing
 from callcenter_ws.commands.counters import CommandCounters
+from callcenter_ws.commands.refusals import outcome_of_refusal
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.commands import CommandKey, CommandOutcome, CommandRecord, CommandState, OutcomeCode
 from callcenter_ws.interfaces import CommandStore
@@ -33,6 +34,9 @@ MAX_REMEMBERED = 4_096
 MAX_FOLLOWED_TENANTS = 100
 """Tenants of a source whose events are delivered to this node, so that rights are checked quickly."""
 
+LATE_AT_ONCE = 50
+"""Commands that are closed in one turn of the reactor because their deadline has passed."""
+
 POLL_SECONDS = 1.0
 """How often the store is asked for commands that were not announced."""
 
@@ -47,11 +51,6 @@ ANSWER_TIMEOUT_SECONDS = 30.0
 
 _NOT_SENT = failed(OutcomeCode.SOURCE_DOWN, "the connection to the source was lost before the command was sent")
 _DENIED = {ErrorCode.NOT_ALLOWED: OutcomeCode.NOT_ALLOWED, ErrorCode.NOT_FOUND: OutcomeCode.NOT_FOUND}
-_REJECTED = {
-    ErrorCode.OVERLOADED: OutcomeCode.BUSY,
-    ErrorCode.UNAVAILABLE: OutcomeCode.BUSY,
-    ErrorCode.UNSUPPORTED: OutcomeCode.UNSUPPORTED,
-}
 
 _log = Logger("callcenter_ws.commands")
 
@@ -91,6 +90,7 @@ class _Connection:
         self.receiver = receiver
         self.work = work
         self.unanswered: dict[CommandKey, Timer] = {}
+        self.doubted: set[CommandKey] = set()
         self.sent: OrderedDict[CommandKey, CommandRecord] = OrderedDict()
         self.unfollow: list[Callable[[], None]] = []
 
@@ -217,10 +217,15 @@ class CommandDispatcher:
                 return
             waiting = await self._store.waiting(*link.key, sorted(link.tenants))
             now_ms = self._now_ms()
-            due = [record for record in waiting if record.deadline_ms > now_ms][:room]
+            ready = [record for record in waiting if record.key not in connection.doubted]
+            due = [record for record in ready if record.deadline_ms > now_ms][:room]
             if not due:
+                if ready and await self._close_late(ready):
+                    continue
                 return
-            prepared = await gatherResults([Deferred.fromCoroutine(self._prepare(record)) for record in due])
+            prepared = await gatherResults(
+                [Deferred.fromCoroutine(self._prepare(connection, record)) for record in due]
+            )
             for record in prepared:
                 if isinstance(record, CommandRecord):
                     await self._send(link, record)
@@ -240,20 +245,41 @@ class CommandDispatcher:
         receiver = connection.receiver
         return connection if receiver.writable and not receiver.is_ended else None
 
-    async def _prepare(self, record: CommandRecord) -> CommandRecord | Refusal | bool:
-        """Return a command whose dispatch is stored; a Refusal of the store; or whether it was closed instead."""
+    async def _close_late(self, late: Sequence[CommandRecord]) -> bool:
+        """Close commands whose deadline has passed; return whether one was closed.
+
+        Nothing else waits, as far as the store has told: there may be others behind so many.
+        """
+        outcomes = await self._closer.close_all([overdue_closing(record) for record in late[:LATE_AT_ONCE]])
+        await next_turn(self._clock)
+        return True in outcomes
+
+    async def _prepare(self, connection: _Connection, record: CommandRecord) -> CommandRecord | Refusal | bool:
+        """Return a command whose dispatch is stored; a Refusal of the store; or whether it is doubted."""
         try:
-            denied = await self._denied(record)
-            if denied is not None:
-                # The node of the asker may have been delivered more than this one.
-                await self._pause(RECHECK_SECONDS)
-                denied = await self._denied(record)
-            if denied is not None:
-                return await self._closer.close(Closing(record=record, outcome=denied, state=CommandState.ACCEPTED))
+            if await self._denied(record) is not None:
+                connection.doubted.add(record.key)
+                self._spawn(self._check_doubted(connection, record))
+                return True
             dispatched = None if self._is_stopped else await self._store.dispatch(record.key, self._now_ms())
             return False if dispatched is None else dispatched
         except Refusal as refusal:
             return refusal
+
+    async def _check_doubted(self, connection: _Connection, record: CommandRecord) -> None:
+        """Check rights once more after a moment, and close the command without them; others are sent meanwhile."""
+        try:
+            # The node of the asker may have been delivered more than this one.
+            await self._pause(RECHECK_SECONDS)
+            denied = None if self._is_stopped else await self._denied(record)
+            if denied is not None:
+                await self._closer.close(Closing(record=record, outcome=denied, state=CommandState.ACCEPTED))
+        except Refusal:
+            # The store cannot be reached: once more at the next tick.
+            return
+        finally:
+            connection.doubted.discard(record.key)
+        connection.work.request()
 
     async def _denied(self, record: CommandRecord) -> CommandOutcome | None:
         """Return the outcome of a command that its asker may not have carried out any more; None if it may."""
@@ -309,8 +335,7 @@ class CommandDispatcher:
             user=Name(record.key.user_id),
             code=error.code.value,
         )
-        code = _REJECTED.get(error.code, OutcomeCode.REJECTED)
-        self._spawn(self._close_dispatched(record, failed(code, _message_of(error, code))))
+        self._spawn(self._close_dispatched(record, outcome_of_refusal(error)))
 
     async def _close_dispatched(self, record: CommandRecord, outcome: CommandOutcome) -> None:
         try:
@@ -321,20 +346,3 @@ class CommandDispatcher:
 
     def _now_ms(self) -> int:
         return int(self._clock.time() * 1_000)
-
-
-_TEXTS = {
-    OutcomeCode.BUSY: "the source is busy; try again",
-    OutcomeCode.UNSUPPORTED: "the source cannot do this",
-    OutcomeCode.REJECTED: "the source refused this",
-}
-
-
-def _message_of(refusal: Refusal, code: OutcomeCode) -> str:
-    text = printable(refusal.message)
-    return f"{_TEXTS[code]}: {text}" if text else _TEXTS[code]
-
-
-def printable(text: str) -> str:
-    """Return what a source says for a person, without control characters and not too long."""
-    return "".join(character if character.isprintable() else " " for character in text[:500]).strip()

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from callcenter_ws.broker.source_marks import out_of_order
 from callcenter_ws.commands.closing import Closing, CommandCloser
 from callcenter_ws.commands.counters import CommandCounters
-from callcenter_ws.commands.dispatching import CommandDispatcher, printable
+from callcenter_ws.commands.dispatching import CommandDispatcher
+from callcenter_ws.commands.refusals import printable
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.commands import CommandKey, CommandOutcome, CommandRecord, CommandState, OutcomeCode
 from callcenter_ws.events.event import void_event
@@ -176,4 +177,8 @@ def _checked_data(text: bytes) -> bytes | None:
         value = decode_json(text, MAX_DATA_CONTAINERS)
     except Refusal as refusal:
         raise Refusal(refusal.code, f"data: {refusal.message}") from None
-    return None if value is None else encode_json(value)
+    encoded = encode_json(value)
+    if len(encoded) > MAX_DATA_BYTES:
+        # Numbers may be longer than they were sent: 1e15 is 1000000000000000.0.
+        raise Refusal(ErrorCode.TOO_LARGE, f"data: {len(encoded)} bytes when decoded, the limit is {MAX_DATA_BYTES}")
+    return None if value is None else encoded

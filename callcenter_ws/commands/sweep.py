@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from callcenter_ws.commands.closing import Closing, CommandCloser, failed
+from callcenter_ws.commands.closing import CommandCloser, overdue_closing
 from callcenter_ws.errors import Refusal
-from callcenter_ws.events.commands import GRACE_SECONDS, CommandRecord, CommandState, OutcomeCode
+from callcenter_ws.events.commands import GRACE_SECONDS
 from callcenter_ws.interfaces import CommandStore
 from callcenter_ws.runtime.background import Spawn, next_turn
 from callcenter_ws.runtime.clock import Clock, Timer
@@ -18,9 +18,6 @@ CLOSED_AT_ONCE = 50
 
 MAX_REFUSED_TENANTS = 10
 """Tenants whose commands cannot be closed at the moment, and after which a sweep ends: the store fails for all."""
-
-TIMED_OUT = "the source did not take this command in time; nothing was done"
-NOT_KNOWN = "the source did not answer in time; it is not known whether this was done: look at the call"
 
 
 class CommandSweep:
@@ -65,13 +62,3 @@ class CommandSweep:
                 return
             passed_over = sum(record.key.tenant_id in refused for record in overdue)
             await next_turn(self._clock)
-
-
-def overdue_closing(record: CommandRecord) -> Closing:
-    """Return how a command is closed whose deadline has passed."""
-    if record.state is CommandState.ACCEPTED:
-        outcome = failed(OutcomeCode.TIMEOUT, TIMED_OUT)
-    else:
-        outcome = failed(OutcomeCode.OUTCOME_UNKNOWN, NOT_KNOWN)
-    # Another node may have dispatched it meanwhile: then it is looked at again.
-    return Closing(record=record, outcome=outcome, state=record.state)

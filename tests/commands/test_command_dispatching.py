@@ -9,6 +9,7 @@ from command_world import CommandWorld, Source, person, result_of
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ConnectionLost
 
+from callcenter_ws.broker import command_table
 from callcenter_ws.commands import dispatching
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.commands import CommandKey
@@ -182,6 +183,34 @@ def test_rights_are_checked_again_before_a_command_is_sent(commands: CommandWorl
     assert commands.outcomes() == {"moved": "not_allowed", "ended": "not_found"}
 
 
+def test_commands_whose_rights_are_checked_once_more_delay_no_others(commands: CommandWorld) -> None:
+    source = Source(commands)
+    commands.call("c1")
+    doubted = [f"h{number}" for number in range(3 * dispatching.PREPARED_AT_ONCE)]
+    for command_id in doubted:
+        commands.issue("call.hangup", call_id="c1", command_id=command_id)
+    commands.dial("last")
+    commands.publish("call.ended", unique_id="c1", duration=1)
+    source.subscribe()
+    assert source.sent == ["last"]
+    assert commands.outcomes() == {}
+    commands.clock.advance(dispatching.RECHECK_SECONDS)
+    assert commands.outcomes() == dict.fromkeys(doubted, "not_found")
+
+
+def test_many_commands_whose_deadline_has_passed_do_not_hide_others(commands: CommandWorld) -> None:
+    late = [f"late{number}" for number in range(command_table.MAX_WAITING)]
+    for command_id in late:
+        commands.issue("agent.state.set", state="away", command_id=command_id)
+    commands.clock.advance(5)
+    commands.dial("1")
+    source = Source(commands).subscribe()
+    for _ in range(len(late) // dispatching.LATE_AT_ONCE):
+        commands.clock.turn()
+    assert source.sent == ["1"]
+    assert set(commands.outcomes().values()) == {"timeout"}
+
+
 def test_a_node_that_was_delivered_less_than_that_of_the_asker_waits_a_moment(commands: CommandWorld) -> None:
     commands.call("c1")
     commands.issue("call.hangup", call_id="c1", command_id="1")
@@ -271,6 +300,16 @@ def test_a_command_that_cannot_be_read_holds_up_what_follows(commands: CommandWo
         result_of(source.give(after))
     assert not result_of(source.give(unknown))
     assert not result_of(source.give(after))
+
+
+def test_data_are_bounded_as_they_are_stored(commands: CommandWorld) -> None:
+    source = Source(commands).subscribe()
+    commands.dial("1")
+    # Four bytes are eighteen when they are encoded again.
+    with pytest.raises(Refusal, match="the limit is 4096") as refused:
+        source.tell("1", data=b"[" + b",".join([b"1e15"] * 800) + b"]")
+    assert refused.value.code is ErrorCode.TOO_LARGE
+    assert source.tell("1", data=b"[1e15]")
 
 
 def test_what_is_persistent_and_who_is_told(commands: CommandWorld) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from heapq import merge
 from itertools import islice
 
 import msgspec
@@ -111,10 +110,9 @@ class RedisCommands:
         if len(wanted) > MAX_ASKED_UNSEEN:
             active = await self._active()
             wanted = [tenant_id for tenant_id in wanted if tenant_id in active]
-        most, shift = command_table.MAX_WAITING, self._clock_error_ms
-        replies = await self._run_each(wanted, COMMAND_WAITING, source_scope, source, most)
-        found = [_decoded(((record, _ACCEPTED) for record in reply), shift) for reply in replies]
-        return list(islice(merge(*found, key=lambda record: record.accepted_ms), most))
+        shift = self._clock_error_ms
+        replies = await self._run_each(wanted, COMMAND_WAITING, source_scope, source, command_table.MAX_WAITING)
+        return command_table.in_turn(_decoded(((record, _ACCEPTED) for record in reply), shift) for reply in replies)
 
     async def overdue(self, before_ms: int, limit: int) -> Sequence[CommandRecord]:
         """Return open commands whose deadline has passed; remove tenants without any from those that are asked."""
