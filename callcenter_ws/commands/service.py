@@ -103,7 +103,7 @@ class CommandService:
         self.counters = counters or CommandCounters()
         self.draining = False
         self._recent_calls = RecentCalls(clock)
-        self._subjects = Subjects(broker, self._recent_calls)
+        self._subjects = Subjects(broker, self._recent_calls, clock)
         self._waiters = OutcomeWaiters(self._store, clock)
         closer = CommandCloser(broker, clock, self.counters, self._audit)
         self._sweep = CommandSweep(self._store, closer, clock, spawn)
@@ -169,11 +169,11 @@ class CommandService:
         try:
             request = decode_request(fields, self.policy, asker.tenant_id, self._new_id)
         except Refusal as refusal:
+            # It counts as a command: each has its line in the audit log, which has no room for any number.
+            self._check_rate(asker)
             self._refused(asker, *_named(fields), refusal.code)
             raise
-        wait = self._charge(asker)
-        if wait > 0:
-            raise Refusal(ErrorCode.RATE_LIMITED, "too many commands", retry_after=wait)
+        self._check_rate(asker)
         key = CommandKey(asker.tenant_id, asker.user_id, request.command_id)
         with self._waiters.watch(key) as watch:
             try:
@@ -194,6 +194,11 @@ class CommandService:
             raise Refusal(ErrorCode.DRAINING, retry_after=DRAINING_RETRY_AFTER_SECONDS)
         if asker.every_tenant:
             raise Refusal(ErrorCode.INVALID_MESSAGE, "tenant_id: the token is for all tenants; name one")
+
+    def _check_rate(self, asker: Principal) -> None:
+        wait = self._charge(asker)
+        if wait > 0:
+            raise Refusal(ErrorCode.RATE_LIMITED, "too many commands", retry_after=wait)
 
     def _refused(self, asker: Principal, name: str, command_id: str | None, code: ErrorCode) -> None:
         self.counters.refused[code] = self.counters.refused.get(code, 0) + 1

@@ -10,14 +10,19 @@ from callcenter_ws.commands.policy import CommandPolicy
 from callcenter_ws.commands.recent_calls import EndedCall, RecentCalls
 from callcenter_ws.events.commands import CommandPayload, CommandType
 from callcenter_ws.events.event import UNASSIGNED
-from callcenter_ws.events.principal import Principal
+from callcenter_ws.events.principal import Principal, Role
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.events.visibility import may_see
 from callcenter_ws.interfaces import Broker
+from callcenter_ws.runtime.background import next_turn
+from callcenter_ws.runtime.clock import Clock
 from callcenter_ws.runtime.json import decode_trusted_json
 
 MAX_CLAIMED_QUEUES = 500
 """Queues of a claim in which a membership of another user is looked for."""
+
+LOOKED_UP_AT_ONCE = 25
+"""Of these, how many in one turn of the reactor: several commands are checked at the same time."""
 
 _INCOMING, _RINGING, _ANSWERED, _TRANSFERRED = "call.incoming", "call.ringing", "call.answered", "call.transferred"
 _TELLING = (_INCOMING, _RINGING, _ANSWERED, _TRANSFERRED)
@@ -60,7 +65,8 @@ class Subjects:
         recent_calls: the calls that ended a short time ago.
     """
 
-    def __init__(self, broker: Broker, recent_calls: RecentCalls) -> None:
+    def __init__(self, broker: Broker, recent_calls: RecentCalls, clock: Clock) -> None:
+        self._clock = clock
         self._broker = broker
         self._recent_calls = recent_calls
 
@@ -83,7 +89,7 @@ class Subjects:
     async def _call(self, asker: Principal, type_: CommandType, call_id: str, policy: CommandPolicy) -> Subject:
         entity = await self._broker.entity(asker.tenant_id, ("call", call_id))
         if entity is None:
-            return self._ended_call(asker, type_, call_id)
+            return self._ended_call(asker, type_, call_id, policy)
         publications = entity.publications()
         agents, rings = agents_of_call(publications)
         if rings:
@@ -98,9 +104,9 @@ class Subjects:
             rings=rings,
         )
 
-    def _ended_call(self, asker: Principal, type_: CommandType, call_id: str) -> Subject:
+    def _ended_call(self, asker: Principal, type_: CommandType, call_id: str, policy: CommandPolicy) -> Subject:
         call = self._recent_calls.ended(asker.tenant_id, call_id) if type_.name == "call.disposition" else None
-        if call is None or not _may_have_seen(asker, call):
+        if call is None or not _may_have_seen(asker, call, policy):
             return _ABSENT
         return Subject(queue_name=call.queue_name, handled_by=call.agents)
 
@@ -136,7 +142,9 @@ class Subjects:
     async def _is_member(self, asker: Principal, user_id: str, queue_name: str | None) -> bool:
         """Return whether a user is a member of a queue of the asker's claim, the named queue first."""
         claimed = sorted(asker.queues or (), key=lambda name: (name != queue_name, name))
-        for name in claimed[:MAX_CLAIMED_QUEUES]:
+        for number, name in enumerate(claimed[:MAX_CLAIMED_QUEUES], 1):
+            if number % LOOKED_UP_AT_ONCE == 0:
+                await next_turn(self._clock)
             if await self._broker.entity(asker.tenant_id, ("member", name, user_id)) is not None:
                 return True
         return False
@@ -175,9 +183,13 @@ def _named(publications: Sequence[Publication], types: tuple[str, ...]) -> froze
     return frozenset(named)
 
 
-def _may_have_seen(asker: Principal, call: EndedCall) -> bool:
+def _may_have_seen(asker: Principal, call: EndedCall, policy: CommandPolicy) -> bool:
     """Return whether the asker has probably seen a call that is not in the state any more."""
-    if asker.user_id in call.agents or asker.queues is None:
+    if asker.user_id in call.agents:
+        return True
+    if asker.role is Role.AGENT and policy.agent_calls == "own":
+        return False
+    if asker.queues is None:
         return True
     return call.queue_name is not None and call.queue_name in asker.queues
 

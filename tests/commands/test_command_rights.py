@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 from command_world import CHOICES, CommandWorld, person
+from twisted.internet.defer import Deferred
 
+from callcenter_ws.commands import subjects
 from callcenter_ws.commands.policy import CommandPolicy
+from callcenter_ws.errors import Refusal
 from callcenter_ws.events.commands import COMMANDS
 from callcenter_ws.events.principal import Principal, Role
 
@@ -80,6 +83,9 @@ def test_a_call_that_the_asker_does_not_see_is_not_found() -> None:
     commands.call("c1")
     assert commands.code("call.hangup", BOB, call_id="c1") == "not_found"
     assert commands.code("call.hangup", call_id="c1") == "accepted"
+    commands.publish("call.ended", unique_id="c1", duration=1)
+    assert commands.code("call.disposition", BOB, call_id="c1", code="sold") == "not_found"
+    assert commands.code("call.disposition", call_id="c1", code="sold") == "accepted"
 
 
 def test_a_disposition_of_a_call_that_has_ended(commands: CommandWorld) -> None:
@@ -118,6 +124,31 @@ def test_states_and_memberships_of_others(commands: CommandWorld) -> None:
     assert pause(SALES, "sales", user_id="carol") == "not_allowed"
     assert commands.code("queue.member.add", queue_name="sales") == "not_allowed"
     assert commands.code("queue.member.add", SALES, queue_name="support") == "not_allowed"
+
+
+def test_memberships_in_many_queues_are_looked_for_in_several_turns(
+    commands: CommandWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boss = person("boss", Role.SUPERVISOR, queues=frozenset(f"queue{number}" for number in range(100)))
+    entity, looked_up, next_turn = commands.broker.entity, [0], subjects.next_turn
+
+    async def counted(tenant_id: str, key: Any) -> Any:
+        looked_up[-1] += 1
+        return await entity(tenant_id, key)
+
+    def turned(clock: Any) -> Any:
+        looked_up.append(0)
+        return next_turn(clock)
+
+    monkeypatch.setattr(commands.broker, "entity", counted)
+    monkeypatch.setattr(subjects, "next_turn", turned)
+    fields = {"name": "agent.state.set", "state": "away", "user_id": "bob"}
+    issued = Deferred.fromCoroutine(commands.service.issue(boss, fields))
+    commands.clock.turn(10)
+    assert issued.called
+    issued.addErrback(lambda failure: failure.trap(Refusal))
+    assert len(looked_up) > 100 // subjects.LOOKED_UP_AT_ONCE
+    assert max(looked_up) <= subjects.LOOKED_UP_AT_ONCE
 
 
 def test_chats(commands: CommandWorld) -> None:
@@ -160,7 +191,10 @@ def test_without_commands_none_is_accepted_or_offered() -> None:
 def test_rates_and_draining(commands: CommandWorld) -> None:
     commands.waits = 3.0
     assert commands.code("call.originate", destination="100") == "rate_limited"
+    # Invalid ones count, too: each has its line in the audit log.
+    assert commands.code("call.originate", destination="${EXTEN}") == "rate_limited"
     commands.waits = 0.0
+    assert commands.code("call.originate", destination="${EXTEN}") == "invalid_message"
     commands.service.drain()
     assert commands.code("call.originate", destination="100") == "draining"
 
