@@ -46,7 +46,7 @@ decode_record = msgspec.msgpack.Decoder(CommandRecord).decode
 
 
 @dataclass(slots=True)
-class _TenantCommands:
+class _TenantTable:
     """The commands of one tenant, in the order of their acceptance, and of their closing.
 
     Attributes:
@@ -68,7 +68,7 @@ class CommandTable:
     """
 
     def __init__(self) -> None:
-        self._tenants: dict[str, _TenantCommands] = {}
+        self._tenants: dict[str, _TenantTable] = {}
         self._waiting: dict[SourceKey, _Commands] = {}
         # The open ones by the second of their deadline: only the seconds ahead have any, and those that are overdue.
         self._due: dict[int, _Commands] = {}
@@ -90,7 +90,7 @@ class CommandTable:
         for record in opened:
             self._add(record)
         for key, encoded in closed:
-            self._tenants.setdefault(key.tenant_id, _TenantCommands()).closed[key.user_id, key.command_id] = encoded
+            self._tenants.setdefault(key.tenant_id, _TenantTable()).closed[key.user_id, key.command_id] = encoded
 
     def get(self, key: CommandKey) -> CommandRecord | None:
         """Return a command; None if there is none with this key."""
@@ -121,7 +121,7 @@ class CommandTable:
         known = self.get(key)
         if known is not None and (known.state.is_open or known.accepted_ms > forgotten):
             return known
-        tenant = self._tenants.get(key.tenant_id) or _TenantCommands()
+        tenant = self._tenants.get(key.tenant_id) or _TenantTable()
         if len(tenant.open) >= MAX_OPEN or len(tenant.open) >= MAX_COMMANDS:
             raise too_many_open()
         if known is not None:
@@ -199,7 +199,7 @@ class CommandTable:
                 self._forget_oldest(tenant_id, tenant)
                 forgotten += 1
 
-    def _forget_oldest(self, tenant_id: str, tenant: _TenantCommands) -> None:
+    def _forget_oldest(self, tenant_id: str, tenant: _TenantTable) -> None:
         (user_id, command_id), _ = tenant.closed.popitem(last=False)
         self.changed[CommandKey(tenant_id, user_id, command_id)] = None
         if not tenant:
@@ -208,7 +208,7 @@ class CommandTable:
     # The records and their indexes
 
     def _add(self, record: CommandRecord) -> None:
-        tenant = self._tenants.setdefault(record.key.tenant_id, _TenantCommands())
+        tenant = self._tenants.setdefault(record.key.tenant_id, _TenantTable())
         if record.state.is_open:
             tenant.open[record.key] = record
             self._index(record, record)

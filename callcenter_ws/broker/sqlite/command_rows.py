@@ -59,7 +59,7 @@ def restore_commands(
 
 
 def close_open_commands(db: sqlite3.Connection) -> None:
-    """Close the open commands in a copy of the file: when it is restored, they have ended, and nobody waits for them.
+    """Close the open commands in a copy of the file: when it is restored they have ended, and no client waits for them.
 
     No event says so. Their ids stay remembered, so that a repetition is not carried out again.
     """
