@@ -138,6 +138,24 @@ def test_a_valid_configuration_is_summarized(config_file: Path, capsys: pytest.C
     assert printed.err == ""
 
 
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ("commands.enabled=false", "commands            not enabled\n"),
+        ("commands.rate=5", "commands            enabled\n"),
+        ('commands.allow={agent=["call.hangup"]}', "commands            enabled; agents: call.hangup\n"),
+        ("commands.allow={supervisor=[]}", "commands            enabled; supervisors: none\n"),
+        ("audit.file=/tmp/audit.jsonl", "audit log           /tmp/audit.jsonl\n"),
+    ],
+)
+def test_check_config_tells_who_may_issue_commands(
+    config_file: Path, capsys: pytest.CaptureFixture[str], setting: str, expected: str
+) -> None:
+    overrides = ["--set", "commands.enabled=true", "--set", setting]
+    assert main(["check-config", "--config", str(config_file), *overrides]) == 0
+    assert expected in capsys.readouterr().out
+
+
 def test_check_config_shows_no_password(config_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check-config", "--config", str(config_file), "--set", "store.url=redis://u:hunter2@db:7000/3"]) == 0
     printed = capsys.readouterr().out

@@ -42,12 +42,24 @@ def check_config(arguments: argparse.Namespace) -> int:
     print(f"  store               {settings.store_name}")
     print(f"  statistics          {_statistics(settings)}")
     print(f"  archive             {settings.archive.folder or 'none'}")
+    print(f"  commands            {_commands(settings)}")
+    print(f"  audit log           {settings.audit.file or 'none'}")
     connections = f"at most {limits.connections}" if limits.connections else "as many as file descriptors allow"
     print(f"  node                {settings.cluster.node_id}, connections: {connections}")
     more = (*check_ports(settings), *check_control_socket(settings))
     for warning in (*settings.warnings, *(f"{finding.key}: {finding.reason}" for finding in more)):
         print(f"warning: {warning}", file=sys.stderr)
     return 0
+
+
+def _commands(settings: Settings) -> str:
+    """Return whether commands are accepted, and for which roles the settings list those that it may issue."""
+    if not settings.commands.enabled:
+        return "not enabled"
+    allow = settings.commands.allow
+    listed = {"agents": allow.agent, "supervisors": allow.supervisor}
+    changed = [f"{role}: {', '.join(names) or 'none'}" for role, names in listed.items() if names is not None]
+    return "; ".join(["enabled", *changed])
 
 
 def _statistics(settings: Settings) -> str:

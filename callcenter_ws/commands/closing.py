@@ -30,7 +30,7 @@ from callcenter_ws.runtime.json import JsonObject, decode_trusted_json
 _DIGEST_LENGTH = 40
 
 TIMED_OUT = "the source did not take this command in time; nothing was done"
-NOT_KNOWN = "the source did not answer in time; it is not known whether this was done: look at the call"
+NOT_KNOWN = "the source did not answer in time; it is not known whether this was done: look at the call or the agent"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

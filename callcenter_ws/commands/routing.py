@@ -8,6 +8,9 @@ from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.commands import CommandType
 from callcenter_ws.interfaces import CommandSource
 
+MAX_NAMED = 5
+"""Sources that a refusal names."""
+
 
 def route(
     type_: CommandType, sources: Sequence[CommandSource], owners: Sequence[str], configured: Mapping[str, str]
@@ -50,7 +53,8 @@ def _chosen(
     named = configured_source(type_.name, configured)
     if named is not None and named in candidates:
         return candidates[named]
-    text = f"several sources can do this: set [tenants.NAME.commands] route for {type_.name!r}"
+    names = ", ".join(sorted(candidates)[:MAX_NAMED])
+    text = f"several sources can do this ({names}): set [tenants.NAME.commands] route for {type_.name!r}"
     if named is not None:
         text = f"source {named!r}, which [tenants.NAME.commands] route names for {type_.name!r}, cannot do this"
     raise Refusal(ErrorCode.UNSUPPORTED, text)

@@ -10,8 +10,8 @@ from callcenter_ws.commands.closing import CommandCloser
 from callcenter_ws.commands.counters import CommandCounters
 from callcenter_ws.commands.decoding import CommandRequest, decode_request, stored_request
 from callcenter_ws.commands.dispatching import CommandDispatcher
+from callcenter_ws.commands.gateway_commands import GatewayCommands
 from callcenter_ws.commands.outcome_waiters import OutcomeWaiters
-from callcenter_ws.commands.own import OwnCommands
 from callcenter_ws.commands.policy import CommandPolicy
 from callcenter_ws.commands.recent_calls import RecentCalls
 from callcenter_ws.commands.rights import check_rights
@@ -107,7 +107,7 @@ class CommandService:
         self._waiters = OutcomeWaiters(self._store, clock)
         closer = CommandCloser(broker, clock, self.counters, self._audit)
         self._sweep = CommandSweep(self._store, closer, clock, spawn)
-        self._own = OwnCommands(self._store, closer, clock, spawn, self.check_again, lambda: self.policy)
+        self._by_gateway = GatewayCommands(self._store, closer, clock, spawn, self.check_again, lambda: self.policy)
         self.dispatcher = CommandDispatcher(
             self._store, closer, clock, spawn, self.check_again, self.counters, follow=follow
         )
@@ -170,10 +170,10 @@ class CommandService:
             request = decode_request(fields, self.policy, asker.tenant_id, self._new_id)
         except Refusal as refusal:
             # It counts as a command: each has its line in the audit log, which has no room for any number.
-            self._check_rate(asker)
+            self._check_rate(asker, fields)
             self._refused(asker, *_named(fields), refusal.code)
             raise
-        self._check_rate(asker)
+        self._check_rate(asker, fields)
         key = CommandKey(asker.tenant_id, asker.user_id, request.command_id)
         with self._waiters.watch(key) as watch:
             try:
@@ -195,9 +195,10 @@ class CommandService:
         if asker.every_tenant:
             raise Refusal(ErrorCode.INVALID_MESSAGE, "tenant_id: the token is for all tenants; name one")
 
-    def _check_rate(self, asker: Principal) -> None:
+    def _check_rate(self, asker: Principal, fields: JsonObject) -> None:
         wait = self._charge(asker)
         if wait > 0:
+            self._refused(asker, *_named(fields), ErrorCode.RATE_LIMITED)
             raise Refusal(ErrorCode.RATE_LIMITED, "too many commands", retry_after=wait)
 
     def _refused(self, asker: Principal, name: str, command_id: str | None, code: ErrorCode) -> None:
@@ -222,7 +223,7 @@ class CommandService:
         self._audit.command_accepted(record)
         if not record.source:
             # Not within this call: the answer to the request comes before the outcome.
-            self._clock.call_later(0, self._own.execute, record)
+            self._clock.call_later(0, self._by_gateway.execute, record)
         return Accepted(record)
 
     async def _route(self, asker: Principal, request: CommandRequest, subject: Subject) -> CommandSource:

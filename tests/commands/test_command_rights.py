@@ -191,6 +191,7 @@ def test_without_commands_none_is_accepted_or_offered() -> None:
 def test_rates_and_draining(commands: CommandWorld) -> None:
     commands.waits = 3.0
     assert commands.code("call.originate", destination="100") == "rate_limited"
+    assert commands.service.counters.refused == {"rate_limited": 1}
     # Invalid ones count, too: each has its line in the audit log.
     assert commands.code("call.originate", destination="${EXTEN}") == "rate_limited"
     commands.waits = 0.0

@@ -1,4 +1,4 @@
-"""OwnCommands: the commands that the gateway carries out itself, by publishing what they mean."""
+"""GatewayCommands: the commands that the gateway carries out itself, by publishing what they mean."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _log = Logger("callcenter_ws.commands")
 CheckAgain = Callable[[CommandRecord], Awaitable[Subject]]
 
 
-class OwnCommands:
+class GatewayCommands:
     """Carries out commands of which the source is the gateway.
 
     What a command publishes and its outcome are appended in one step of the store: there is never one without the
