@@ -18,14 +18,15 @@ from asterisk_captures import SETTINGS
 from msgspec.structs import replace
 
 from callcenter_ws.bridge.asterisk.commands.catalogue import PROOFS
-from callcenter_ws.bridge.asterisk.commands.orders import OrderFailed, new_order
+from callcenter_ws.bridge.asterisk.commands.checked_command import check_command
+from callcenter_ws.bridge.asterisk.commands.exchange_state import ExchangeState
 from callcenter_ws.bridge.asterisk.commands.runner import Runner
-from callcenter_ws.bridge.asterisk.commands.world import World
 from callcenter_ws.bridge.asterisk.machine import AsteriskMachine
 from callcenter_ws.bridge.asterisk.message import AmiMessage
 from callcenter_ws.bridge.asterisk.snapshot import AmiSnapshot
 from callcenter_ws.bridge.outgoing import BridgeEvent
 from callcenter_ws.bridge.settings import CommandSettings
+from callcenter_ws.remote import CommandFailed
 
 ARCHIVE = Path(__file__).parent / "captures" / "commands-22.tar.xz"
 NAMES = ("calls", "consult", "desks", "originate", "redirect", "states")
@@ -77,8 +78,8 @@ class Exchange:
         self.stored: dict[str, bytes | None] = {}
         self.bugs = 0
         self.changes = 0
-        self.world = World(self.machine, settings, "pbx1", lambda: self.now)
-        self.runner = Runner(self.world, lambda: self.now, self._changed, self._bug)
+        self.state = ExchangeState(self.machine, settings, "pbx1", lambda: self.now)
+        self.runner = Runner(self.state, lambda: self.now, self._changed, self._bug)
         self.machine.observe = self.runner.observe
         self.next_id: Callable[[], str] = lambda: f"ours-{len(self.ids)}"
 
@@ -138,8 +139,8 @@ class Exchange:
             extension_claim: that of the asker's token.
         """
         try:
-            order = new_order(name, tenant_id, asker, role, payload, self.now + seconds, extension_claim)  # type: ignore[arg-type]
-        except OrderFailed as failure:
+            order = check_command(name, tenant_id, asker, role, payload, self.now + seconds, extension_claim)  # type: ignore[arg-type]
+        except CommandFailed as failure:
             self.finish(failure)
             return
         self.last = order
@@ -148,7 +149,7 @@ class Exchange:
     def finish(self, outcome: object) -> None:
         self.take()
         self.events_at_outcome = list(self.events)
-        if isinstance(outcome, OrderFailed):
+        if isinstance(outcome, CommandFailed):
             self.outcomes.append({"code": outcome.code.value, "message": outcome.message})
         else:
             self.outcomes.append({"data": outcome})

@@ -232,7 +232,7 @@ def test_a_destination_with_other_characters_is_refused(exchange: Exchange, dest
 
 
 def test_a_configured_pattern_allows_no_characters_of_the_dialplan(exchange: Exchange) -> None:
-    exchange.world.use(replace(COMMANDS, destinations=".*", check_destinations=False))
+    exchange.state.use(replace(COMMANDS, destinations=".*", check_destinations=False))
     talk(exchange)
     for destination in ("204,1", "${X}", "a&b", "x/y", "(1)"):
         exchange.order("call.originate", destination=destination)
@@ -339,7 +339,7 @@ def test_an_agent_pauses_in_queues_of_its_tenant_only() -> None:
 
 def test_a_user_with_the_same_id_in_another_tenant_has_no_phone_here(exchange: Exchange) -> None:
     exchange.order("agent.state.set", asker="500", state="available", extension="204")
-    assert exchange.world.device_of("acme", "500") == "PJSIP/204"
+    assert exchange.state.device_of("acme", "500") == "PJSIP/204"
     exchange.order("call.originate", asker="500", tenant_id="globex", destination="201")
     assert exchange.code == "not_found"
 
@@ -399,12 +399,12 @@ def test_an_agent_goes_back_from_a_hot_desk_to_its_own_phone(exchange: Exchange)
 
 
 def test_an_agent_without_queues_signs_in_at_its_phone_only(exchange: Exchange) -> None:
-    exchange.world.use(replace(COMMANDS, login_queues=()))
+    exchange.state.use(replace(COMMANDS, login_queues=()))
     exchange.order("agent.state.set", asker="500", state="available")
     assert exchange.code == "rejected"
     exchange.order("agent.state.set", asker="500", state="available", extension="204")
     assert exchange.outcomes[-1] == {"data": {"state": "offline"}}
-    assert exchange.world.device_of("acme", "500") == "PJSIP/204"
+    assert exchange.state.device_of("acme", "500") == "PJSIP/204"
 
 
 def test_a_phone_of_another_tenant_does_not_exist(exchange: Exchange) -> None:
@@ -512,7 +512,7 @@ def test_rights_are_those_that_are_needed() -> None:
 
 
 def test_a_command_that_is_not_declared_is_refused_here_too(exchange: Exchange) -> None:
-    exchange.world.use(CommandSettings(enabled=True))
+    exchange.state.use(CommandSettings(enabled=True))
     exchange.runner.settings_changed()
     assert exchange.changes == 2
     exchange.order("call.originate", destination="204")

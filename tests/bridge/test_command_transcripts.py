@@ -157,4 +157,4 @@ def test_the_user_of_a_hot_desk_outlasts_a_restart_of_the_bridge() -> None:
     member = {"Queue": "support", "Location": "PJSIP/204", "StateInterface": "PJSIP/204", "Status": "1"}
     again.synchronize((*replay.lines[0]["members"], member))
     assert again.events == []
-    assert again.world.device_of("acme", "500") == "PJSIP/204"
+    assert again.state.device_of("acme", "500") == "PJSIP/204"

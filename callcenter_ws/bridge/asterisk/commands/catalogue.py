@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from callcenter_ws.bridge.asterisk.commands import calls, consult, members, originate
-from callcenter_ws.bridge.asterisk.commands.orders import Order
+from callcenter_ws.bridge.asterisk.commands.checked_command import CheckedCommand
+from callcenter_ws.bridge.asterisk.commands.exchange_state import ExchangeState
 from callcenter_ws.bridge.asterisk.commands.record import record
 from callcenter_ws.bridge.asterisk.commands.state import set_state
 from callcenter_ws.bridge.asterisk.commands.steps import Script
-from callcenter_ws.bridge.asterisk.commands.world import World
 
-SCRIPTS: Mapping[str, Callable[[World, Order], Script]] = {
+SCRIPTS: Mapping[str, Callable[[ExchangeState, CheckedCommand], Script]] = {
     "agent.state.set": set_state,
     "queue.member.pause": members.pause,
     "queue.member.unpause": members.unpause,

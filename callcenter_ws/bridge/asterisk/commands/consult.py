@@ -12,39 +12,40 @@ from typing import cast
 
 from callcenter_ws.bridge.asterisk.channels import Channel
 from callcenter_ws.bridge.asterisk.commands.calls import check_destination, hangup_of, talking_agent
-from callcenter_ws.bridge.asterisk.commands.orders import Order, OrderFailed
+from callcenter_ws.bridge.asterisk.commands.checked_command import CheckedCommand
+from callcenter_ws.bridge.asterisk.commands.exchange_state import ExchangeState
 from callcenter_ws.bridge.asterisk.commands.steps import Action, Script, Step
-from callcenter_ws.bridge.asterisk.commands.world import World
 from callcenter_ws.bridge.asterisk.message import AmiMessage
 from callcenter_ws.bridge.call import Call
 from callcenter_ws.events.commands import Consult, EndConsultation, OutcomeCode
+from callcenter_ws.remote import CommandFailed
 
 _DIALED = re.compile(r"[0-9*]{1,32}", re.ASCII)
 """What can be dialed as digits; ``#`` ends a number."""
 
 
-def begin(world: World, order: Order) -> Script:
+def begin(exchange: ExchangeState, command: CheckedCommand) -> Script:
     """Connect the asker with a target, while the customer waits. The target's answer proves it."""
-    payload = cast(Consult, order.payload)
-    world.call(order, payload.call_id)
-    destination = world.destination(payload.destination)
+    payload = cast(Consult, command.payload)
+    exchange.call(command, payload.call_id)
+    destination = exchange.destination(payload.destination)
     if not _DIALED.fullmatch(destination):
-        raise OrderFailed(OutcomeCode.REJECTED, "only digits can be dialed for a consultation")
-    yield from check_destination(world, world.settings.context, destination)
-    call = world.call(order, payload.call_id)
-    agent = talking_agent(world, order, call)
-    if world.consultations.get(agent.uniqueid) is not None:
-        raise OrderFailed(OutcomeCode.BUSY, "there is a consultation already")
-    if world.has_just_consulted(agent.uniqueid):
-        raise OrderFailed(OutcomeCode.BUSY, "the last consultation has just ended; try again in a second")
-    action = Action.of("Atxfer", Channel=agent.name, Context=world.settings.context, Exten=destination)
-    yield Step([action], proof=_answer_of_target(world, call, agent, destination))
+        raise CommandFailed(OutcomeCode.REJECTED, "only digits can be dialed for a consultation")
+    yield from check_destination(exchange, exchange.settings.context, destination)
+    call = exchange.call(command, payload.call_id)
+    agent = talking_agent(exchange, command, call)
+    if exchange.consultations.get(agent.uniqueid) is not None:
+        raise CommandFailed(OutcomeCode.BUSY, "there is a consultation already")
+    if exchange.has_just_consulted(agent.uniqueid):
+        raise CommandFailed(OutcomeCode.BUSY, "the last consultation has just ended; try again in a second")
+    action = Action.of("Atxfer", Channel=agent.name, Context=exchange.settings.context, Exten=destination)
+    yield Step([action], proof=_answer_of_target(exchange, call, agent, destination))
     return {"destination": destination}
 
 
-def complete(world: World, order: Order) -> Script:
+def complete(exchange: ExchangeState, command: CheckedCommand) -> Script:
     """Connect customer and target: the agent's phone is hung up. ``AttendedTransfer`` proves it."""
-    agent = _consulting(world, order, cast(EndConsultation, order.payload).call_id, must_be_answered=True)
+    agent = _consulting(exchange, command, cast(EndConsultation, command.payload).call_id, must_be_answered=True)
 
     def is_transferred(message: AmiMessage | None) -> bool:
         if message is None or message.name != "AttendedTransfer":
@@ -52,47 +53,47 @@ def complete(world: World, order: Order) -> Script:
         if message.get("OrigTransfererUniqueid") != agent.uniqueid:
             return False
         if message.get("Result") != "Success":
-            raise OrderFailed(OutcomeCode.REJECTED, "the exchange refuses the transfer")
+            raise CommandFailed(OutcomeCode.REJECTED, "the exchange refuses the transfer")
         return True
 
     yield Step([hangup_of(agent.name)], proof=is_transferred)
     return None
 
 
-def cancel(world: World, order: Order) -> Script:
+def cancel(exchange: ExchangeState, command: CheckedCommand) -> Script:
     """Take the customer back. The end of the channel to the target proves it, if the agent is still in the call."""
-    agent = _consulting(world, order, cast(EndConsultation, order.payload).call_id, must_be_answered=False)
-    target = world.consultations[agent.uniqueid]
+    agent = _consulting(exchange, command, cast(EndConsultation, command.payload).call_id, must_be_answered=False)
+    target = exchange.consultations[agent.uniqueid]
 
     def is_back(message: AmiMessage | None) -> bool:
         if message is None or message.name != "Hangup":
             return False
         if message.get("Uniqueid") == agent.uniqueid:
-            raise OrderFailed(OutcomeCode.FAILED, "the agent's phone hung up")
+            raise CommandFailed(OutcomeCode.FAILED, "the agent's phone hung up")
         return message.get("Uniqueid") == target
 
     yield Step([Action.of("CancelAtxfer", Channel=agent.name)], proof=is_back)
     return None
 
 
-def _consulting(world: World, order: Order, call_id: str, *, must_be_answered: bool) -> Channel:
+def _consulting(exchange: ExchangeState, command: CheckedCommand, call_id: str, *, must_be_answered: bool) -> Channel:
     """Return the channel of the asker, who consults another party by a command.
 
     Raises:
-        OrderFailed: ``rejected``: it does not, or the other party has not answered.
+        CommandFailed: ``rejected``: it does not, or the other party has not answered.
     """
-    call = world.call(order, call_id)
-    agent = talking_agent(world, order, call)
-    target = world.consultations.get(agent.uniqueid)
-    if target is None or (must_be_answered and target not in world.answered):
-        raise OrderFailed(OutcomeCode.REJECTED, "there is no consultation that was begun by a command and answered")
+    call = exchange.call(command, call_id)
+    agent = talking_agent(exchange, command, call)
+    target = exchange.consultations.get(agent.uniqueid)
+    if target is None or (must_be_answered and target not in exchange.answered):
+        raise CommandFailed(OutcomeCode.REJECTED, "there is no consultation that was begun by a command and answered")
     return agent
 
 
 def _answer_of_target(
-    world: World, call: Call, agent: Channel, destination: str
+    exchange: ExchangeState, call: Call, agent: Channel, destination: str
 ) -> Callable[[AmiMessage | None], bool]:
-    name = f"Local/{destination}@{world.settings.context}-"
+    name = f"Local/{destination}@{exchange.settings.context}-"
     members = frozenset(call.members)
     found: list[str] = []
 
@@ -100,12 +101,12 @@ def _answer_of_target(
         if message is None:
             return False
         if message.name == "Hangup" and message.get("Uniqueid") in (agent.uniqueid, *found):
-            raise OrderFailed(OutcomeCode.REJECTED, "the target did not answer")
+            raise CommandFailed(OutcomeCode.REJECTED, "the target did not answer")
         if not found:
             is_target = message.get("Channel").startswith(name) and message.get("Channel").endswith(";1")
             uniqueid = message.get("Uniqueid")
             if message.name == "Newchannel" and is_target and uniqueid in call.members and uniqueid not in members:
-                world.consult(agent.uniqueid, uniqueid)
+                exchange.consult(agent.uniqueid, uniqueid)
                 found.append(uniqueid)
             return False
         is_end = message.name == "DialEnd" and message.get("DestUniqueid") == found[0]

@@ -7,9 +7,9 @@ from collections.abc import Callable, Collection
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from callcenter_ws.bridge.asterisk.commands.orders import Data, OrderFailed, new_order
+from callcenter_ws.bridge.asterisk.commands.checked_command import Data, check_command
+from callcenter_ws.bridge.asterisk.commands.exchange_state import ExchangeState
 from callcenter_ws.bridge.asterisk.commands.runner import Runner
-from callcenter_ws.bridge.asterisk.commands.world import World
 from callcenter_ws.bridge.asterisk.machine import AsteriskMachine
 from callcenter_ws.bridge.settings import SourceSettings
 from callcenter_ws.remote import Command, CommandFailed
@@ -44,13 +44,13 @@ class CommandExecutor:
         self._can_do = can_do
         self._pass_on = pass_on
         self._flush = flush
-        self._world = World(machine, settings.commands, settings.name, clock.monotonic)
-        self.runner = Runner(self._world, clock.monotonic, self._changed, _report_bug)
+        self._exchange = ExchangeState(machine, settings.commands, settings.name, clock.monotonic)
+        self.runner = Runner(self._exchange, clock.monotonic, self._changed, _report_bug)
         machine.observe = self.runner.observe
 
     def use(self, settings: SourceSettings) -> None:
         """Use other settings from now on."""
-        self._world.use(settings.commands)
+        self._exchange.use(settings.commands)
         self.runner.settings_changed()
 
     async def carry_out(self, command: Command) -> Data | None:
@@ -60,30 +60,27 @@ class CommandExecutor:
             CommandFailed: it was not carried out, or that is not known.
         """
         seconds = command.seconds_left
-        try:
-            order = new_order(
-                command.name,
-                command.tenant_id,
-                command.user_id,
-                command.role,
-                command.payload,
-                self._clock.monotonic() + seconds,
-                command.extension,
-            )
-        except OrderFailed as failure:
-            raise CommandFailed(failure.code, failure.message) from None
+        checked = check_command(
+            command.name,
+            command.tenant_id,
+            command.user_id,
+            command.role,
+            command.payload,
+            self._clock.monotonic() + seconds,
+            command.extension,
+        )
         finished: Deferred[Data | None] = Deferred()
 
-        def finish(outcome: Data | OrderFailed | None) -> None:
+        def finish(outcome: Data | CommandFailed | None) -> None:
             self._pass_on()
-            if isinstance(outcome, OrderFailed):
-                finished.errback(CommandFailed(outcome.code, outcome.message))
+            if isinstance(outcome, CommandFailed):
+                finished.errback(outcome)
             else:
                 finished.callback(outcome)
 
-        timer = self._clock.call_later(max(0.0, seconds), self.runner.expire, order)
+        timer = self._clock.call_later(max(0.0, seconds), self.runner.expire, checked)
         try:
-            self.runner.start(order, finish)
+            self.runner.start(checked, finish)
             self._flush()
             return await finished
         finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from callcenter_ws.bridge.asterisk.commands.orders import Order
+from callcenter_ws.bridge.asterisk.commands.checked_command import CheckedCommand
 
 Lane = tuple[str, str]
 """A tenant and a user whose commands are carried out one after the other."""
@@ -11,19 +11,19 @@ _EXCLUSIVE = {"call.transfer": "move", "call.consult": "move", "call.record": "r
 """Commands that begin something with a call, and what of it must not be begun twice."""
 
 
-def lane_of(order: Order) -> Lane | None:
+def lane_of(command: CheckedCommand) -> Lane | None:
     """Return the lane of a command about the states and memberships of a user; None: it need not wait for others.
 
     Each of them decides by the present state what has to be done: that is the one which the command before has left.
     """
-    if not order.name.startswith(("agent.", "queue.")):
+    if not command.name.startswith(("agent.", "queue.")):
         return None
-    return order.tenant_id, getattr(order.payload, "user_id", None) or order.user_id
+    return command.tenant_id, getattr(command.payload, "user_id", None) or command.user_id
 
 
-def excludes(running: Order, order: Order) -> bool:
+def excludes(running: CheckedCommand, command: CheckedCommand) -> bool:
     """Return whether a command cannot be begun while another one is being carried out."""
-    kind = _EXCLUSIVE.get(order.name)
+    kind = _EXCLUSIVE.get(command.name)
     if kind is None or kind != _EXCLUSIVE.get(running.name):
         return False
-    return getattr(order.payload, "call_id", None) == getattr(running.payload, "call_id", "")
+    return getattr(command.payload, "call_id", None) == getattr(running.payload, "call_id", "")

@@ -8,12 +8,13 @@ from typing import cast
 
 from callcenter_ws.bridge.asterisk.channels import LISTENER_PREFIX
 from callcenter_ws.bridge.asterisk.commands.calls import check_destination
-from callcenter_ws.bridge.asterisk.commands.orders import Order, OrderFailed
+from callcenter_ws.bridge.asterisk.commands.checked_command import CheckedCommand
+from callcenter_ws.bridge.asterisk.commands.exchange_state import ExchangeState
 from callcenter_ws.bridge.asterisk.commands.steps import Action, Script, Step
-from callcenter_ws.bridge.asterisk.commands.world import World
 from callcenter_ws.bridge.asterisk.message import AmiMessage
 from callcenter_ws.bridge.directory import User
 from callcenter_ws.events.commands import Monitor, Originate, OutcomeCode
+from callcenter_ws.remote import CommandFailed
 
 _EXTEN = re.compile(r"[A-Za-z0-9_.-]{1,79}", re.ASCII)
 _NUMBER = re.compile(r"\+?[0-9]{1,32}", re.ASCII)
@@ -27,13 +28,13 @@ _UNANSWERED = ("1", "3")
 """Reasons of ``OriginateResponse``: control frames of the channel (``enum ast_control_frame_type``)."""
 
 
-def originate(world: World, order: Order) -> Script:
+def originate(exchange: ExchangeState, command: CheckedCommand) -> Script:
     """Call the asker's own phone, and the destination when it answers. ``OriginateResponse`` proves it."""
-    destination = world.destination(cast(Originate, order.payload).destination)
-    context = world.settings.originate_context or world.settings.context
-    device = world.device_of(order.tenant_id, order.user_id)
-    yield from check_destination(world, context, destination)
-    step = _call(world, order, device, context, destination)
+    destination = exchange.destination(cast(Originate, command.payload).destination)
+    context = exchange.settings.originate_context or exchange.settings.context
+    device = exchange.device_of(command.tenant_id, command.user_id)
+    yield from check_destination(exchange, context, destination)
+    step = _call(exchange, command, device, context, destination)
     answers: list[AmiMessage] = []
 
     def is_answered(message: AmiMessage | None) -> bool:
@@ -46,24 +47,24 @@ def originate(world: World, order: Order) -> Script:
     step.proof = is_answered
     yield step
     uniqueid = answers[0].get("Uniqueid")
-    return {"call_id": world.call_id_of(uniqueid)} if uniqueid else None
+    return {"call_id": exchange.call_id_of(uniqueid)} if uniqueid else None
 
 
-def monitor(world: World, order: Order) -> Script:
+def monitor(exchange: ExchangeState, command: CheckedCommand) -> Script:
     """Call the asker's own phone, and let it listen to a call: an extension of a configured context does that.
 
     The extension is the id of the customer's channel. ``ChanSpyStart`` proves it.
     """
-    call = world.call(order, cast(Monitor, order.payload).call_id)
+    call = exchange.call(command, cast(Monitor, command.payload).call_id)
     if not call.is_talking():
-        raise OrderFailed(OutcomeCode.REJECTED, "no agent talks in the call yet")
+        raise CommandFailed(OutcomeCode.REJECTED, "no agent talks in the call yet")
     agent_id = call.agent.agent_id if call.agent is not None else ""
-    target = world.other_channel(call, agent_id)
+    target = exchange.other_channel(call, agent_id)
     if target is None or not _EXTEN.fullmatch(target.uniqueid):
-        raise OrderFailed(OutcomeCode.NOT_FOUND, "the channel of the customer is not known")
-    device = world.device_of(order.tenant_id, order.user_id)
+        raise CommandFailed(OutcomeCode.NOT_FOUND, "the channel of the customer is not known")
+    device = exchange.device_of(command.tenant_id, command.user_id)
     listener = f"{LISTENER_PREFIX}{secrets.token_hex(8)}"
-    step = _call(world, order, device, world.settings.monitor_context, target.uniqueid, listener)
+    step = _call(exchange, command, device, exchange.settings.monitor_context, target.uniqueid, listener)
 
     def is_listening(message: AmiMessage | None) -> bool:
         if message is None:
@@ -77,9 +78,16 @@ def monitor(world: World, order: Order) -> Script:
     return None
 
 
-def _call(world: World, order: Order, device: str, context: str, exten: str, channel_id: str | None = None) -> Step:
-    user = world.user(order.user_id)
-    ring_seconds = max(_MIN_RING_SECONDS, world.seconds_left(order) - _SPARE_SECONDS)
+def _call(
+    exchange: ExchangeState,
+    command: CheckedCommand,
+    device: str,
+    context: str,
+    exten: str,
+    channel_id: str | None = None,
+) -> Step:
+    user = exchange.user(command.user_id)
+    ring_seconds = max(_MIN_RING_SECONDS, exchange.seconds_left(command) - _SPARE_SECONDS)
     # The second half of a Local channel needs an id of its own.
     other_id = f"{channel_id}-2" if channel_id and device.startswith("Local/") else None
     action = Action.of(
@@ -107,12 +115,12 @@ def _is_result(message: AmiMessage, step: Step) -> bool:
 
 
 def _raise_failure(message: AmiMessage) -> None:
-    """Raise ``OrderFailed`` if the phone that was called did not answer."""
+    """Raise ``CommandFailed`` if the phone that was called did not answer."""
     if message.get("Response") == "Success":
         return
     reason = message.get("Reason")
     if reason in _BUSY:
-        raise OrderFailed(OutcomeCode.BUSY, "your phone is busy")
+        raise CommandFailed(OutcomeCode.BUSY, "your phone is busy")
     if reason in _UNANSWERED:
-        raise OrderFailed(OutcomeCode.REJECTED, "your phone did not answer")
-    raise OrderFailed(OutcomeCode.FAILED, "your phone cannot be reached")
+        raise CommandFailed(OutcomeCode.REJECTED, "your phone did not answer")
+    raise CommandFailed(OutcomeCode.FAILED, "your phone cannot be reached")

@@ -7,12 +7,13 @@ from collections.abc import Callable, Mapping
 from callcenter_ws.bridge.asterisk.actions import InvalidValueError
 from callcenter_ws.bridge.asterisk.commands.capabilities import AVAILABLE, LIST_COMMANDS, commands_of
 from callcenter_ws.bridge.asterisk.commands.catalogue import SCRIPTS
+from callcenter_ws.bridge.asterisk.commands.checked_command import CheckedCommand, Data, exchange_text
+from callcenter_ws.bridge.asterisk.commands.exchange_state import ExchangeState
 from callcenter_ws.bridge.asterisk.commands.lanes import Lane, excludes, lane_of
-from callcenter_ws.bridge.asterisk.commands.orders import Data, Order, OrderFailed, exchange_text
 from callcenter_ws.bridge.asterisk.commands.steps import Script, Step
-from callcenter_ws.bridge.asterisk.commands.world import World
 from callcenter_ws.bridge.asterisk.message import AmiMessage
 from callcenter_ws.events.commands import OutcomeCode
+from callcenter_ws.remote import CommandFailed
 
 MAX_RUNNING = 256
 """Commands that are carried out at one time; the gateway sends 64 at most."""
@@ -20,15 +21,15 @@ MAX_RUNNING = 256
 Send = Callable[..., str]
 """Sends an action, given its name and its headers as pairs; returns its ActionID."""
 
-Finish = Callable[[Data | OrderFailed | None], None]
+Finish = Callable[[Data | CommandFailed | None], None]
 """Called once with how a command has ended: its data, or why it failed."""
 
 
 class _Run:
     """One command that is being carried out."""
 
-    def __init__(self, order: Order, lane: Lane | None, finish: Finish) -> None:
-        self.order = order
+    def __init__(self, command: CheckedCommand, lane: Lane | None, finish: Finish) -> None:
+        self.command = command
         self.lane = lane
         self.finish = finish
         self.script: Script | None = None
@@ -53,10 +54,14 @@ class Runner:
     """
 
     def __init__(
-        self, world: World, now: Callable[[], float], changed: Callable[[], None], report_bug: Callable[[], None]
+        self,
+        exchange: ExchangeState,
+        now: Callable[[], float],
+        changed: Callable[[], None],
+        report_bug: Callable[[], None],
     ) -> None:
         self.capabilities: frozenset[str] | None = None
-        self._world = world
+        self._exchange = exchange
         self._now = now
         self._changed = changed
         self._report_bug = report_bug
@@ -72,7 +77,7 @@ class Runner:
         """Use a session, whose exchange is known; ask it which actions its user may use."""
         self._send = send
         self._version = version
-        self._world.begin()
+        self._exchange.begin()
         self._question = send(LIST_COMMANDS)
 
     def disconnected(self) -> None:
@@ -90,24 +95,24 @@ class Runner:
         action_id = message.get("ActionID")
         if action_id and action_id == self._question:
             self._question = ""
-            self._world.actions = frozenset(message.headers) & AVAILABLE
+            self._exchange.actions = frozenset(message.headers) & AVAILABLE
             self.settings_changed()
             return
         for run in list(self._runs):
             if run.step is not None and action_id in run.step.ids:
                 run.responses[action_id] = message
-                self._judge(run)
+                self._check_responses(run)
 
     def observe(self, message: AmiMessage) -> None:
         """Take an event that the state machine has handled."""
-        self._world.observe(message)
+        self._exchange.observe(message)
         for run in list(self._runs):
             self._check_proof(run, message)
 
     def settings_changed(self) -> None:
         """Compute the capabilities again."""
-        if self._world.actions is not None:
-            found = commands_of(self._world.actions, self._world.settings, self._version)
+        if self._exchange.actions is not None:
+            found = commands_of(self._exchange.actions, self._exchange.settings, self._version)
             if found != self.capabilities:
                 self.capabilities = found
                 self._changed()
@@ -119,13 +124,13 @@ class Runner:
         """The number of commands that have not ended."""
         return len(self._runs)
 
-    def start(self, order: Order, finish: Finish) -> None:
+    def start(self, command: CheckedCommand, finish: Finish) -> None:
         """Begin a command; ``finish`` may be called at once."""
-        refusal = self._refusal_of(order)
+        refusal = self._refusal_of(command)
         if refusal is not None:
             finish(refusal)
             return
-        run = _Run(order, lane_of(order), finish)
+        run = _Run(command, lane_of(command), finish)
         self._runs.append(run)
         if run.lane is None:
             self._start(run)
@@ -147,31 +152,33 @@ class Runner:
         return next((run for run in self._runs if run.lane == lane), None)
 
     def _start(self, run: _Run) -> None:
-        run.script = SCRIPTS[run.order.name](self._world, run.order)
+        run.script = SCRIPTS[run.command.name](self._exchange, run.command)
         if self._send is None:
             self._fail(run, OutcomeCode.SOURCE_DOWN, "the exchange is not connected")
-        elif run.order.deadline <= self._now():
+        elif run.command.deadline <= self._now():
             self._expire(run)
         else:
             self._go_on(run, run.script, None)
 
-    def expire(self, order: Order) -> None:
+    def expire(self, command: CheckedCommand) -> None:
         """End a command, if it has not ended: its deadline has passed."""
         for run in list(self._runs):
-            if run.order is order:
+            if run.command is command:
                 self._expire(run)
 
-    def _refusal_of(self, order: Order) -> OrderFailed | None:
-        if self._send is None or self._world.actions is None:
-            return OrderFailed(OutcomeCode.SOURCE_DOWN, "the exchange is not connected")
-        if order.name not in (self.capabilities or ()):
-            return OrderFailed(OutcomeCode.UNSUPPORTED, "this exchange cannot do that, or its settings do not allow it")
+    def _refusal_of(self, command: CheckedCommand) -> CommandFailed | None:
+        if self._send is None or self._exchange.actions is None:
+            return CommandFailed(OutcomeCode.SOURCE_DOWN, "the exchange is not connected")
+        if command.name not in (self.capabilities or ()):
+            return CommandFailed(
+                OutcomeCode.UNSUPPORTED, "this exchange cannot do that, or its settings do not allow it"
+            )
         if len(self._runs) >= MAX_RUNNING:
-            return OrderFailed(OutcomeCode.BUSY, "too many commands are being carried out; try again")
-        if order.deadline <= self._now():
-            return OrderFailed(OutcomeCode.TIMEOUT, "it came too late, and nothing was done")
-        if any(excludes(run.order, order) for run in self._runs):
-            return OrderFailed(OutcomeCode.BUSY, "another command for this call is being carried out")
+            return CommandFailed(OutcomeCode.BUSY, "too many commands are being carried out; try again")
+        if command.deadline <= self._now():
+            return CommandFailed(OutcomeCode.TIMEOUT, "it came too late, and nothing was done")
+        if any(excludes(run.command, command) for run in self._runs):
+            return CommandFailed(OutcomeCode.BUSY, "another command for this call is being carried out")
         return None
 
     def _expire(self, run: _Run) -> None:
@@ -194,16 +201,16 @@ class Runner:
             except StopIteration as end:
                 self._end(run, end.value)
                 return
-            except (OrderFailed, InvalidValueError) as failure:
+            except (CommandFailed, InvalidValueError) as failure:
                 self._end(run, _failure_of(failure))
                 return
             except Exception:
-                self._break(run)
+                self._fail_internally(run)
                 return
             if is_proven:
                 answers = []
                 continue
-            if self._now() >= run.order.deadline:
+            if self._now() >= run.command.deadline:
                 self._expire(run)
                 return
             self._begin(run, step)
@@ -228,17 +235,17 @@ class Runner:
             return
         try:
             is_proven = step.proof(message)
-        except OrderFailed as failure:
+        except CommandFailed as failure:
             self._end(run, failure)
             return
         except Exception:
-            self._break(run)
+            self._fail_internally(run)
             return
         run.is_proven = run.is_proven or is_proven
         if run.is_proven and (not step.needs_responses or len(run.responses) == len(step.ids)):
             self._go_on(run, script, [run.responses[action_id] for action_id in step.ids if action_id in run.responses])
 
-    def _judge(self, run: _Run) -> None:
+    def _check_responses(self, run: _Run) -> None:
         """Decide by the responses, once all are there: an error ends the command, unless it is an answer, too."""
         step, script = run.step, run.script
         if step is None or script is None or len(run.responses) < len(step.ids):
@@ -251,13 +258,13 @@ class Runner:
             self._end(run, _refused_by_exchange(errors[0], len(errors), len(responses)))
 
     def _fail(self, run: _Run, code: OutcomeCode, text: str) -> None:
-        self._end(run, OrderFailed(code, text))
+        self._end(run, CommandFailed(code, text))
 
-    def _break(self, run: _Run) -> None:
+    def _fail_internally(self, run: _Run) -> None:
         self._report_bug()
         self._fail(run, OutcomeCode.FAILED, "an internal error of the bridge; look at the call or the agent")
 
-    def _end(self, run: _Run, outcome: Data | OrderFailed | None) -> None:
+    def _end(self, run: _Run, outcome: Data | CommandFailed | None) -> None:
         if run in self._runs:
             self._runs.remove(run)
             if run.script is not None:
@@ -279,16 +286,16 @@ _CODES: Mapping[str, OutcomeCode] = {
 """What texts of Asterisk mean; any other is a rejection."""
 
 
-def _refused_by_exchange(error: AmiMessage, count: int, all_: int) -> OrderFailed:
+def _refused_by_exchange(error: AmiMessage, count: int, all_: int) -> CommandFailed:
     text = error.get("Message")
     code = _CODES.get(text, OutcomeCode.REJECTED)
     if count < all_:
         # A part of it was done.
-        return OrderFailed(OutcomeCode.FAILED, f"{count} of {all_} parts were refused: {exchange_text(text)}")
-    return OrderFailed(code, f"the exchange refuses it: {exchange_text(text)}")
+        return CommandFailed(OutcomeCode.FAILED, f"{count} of {all_} parts were refused: {exchange_text(text)}")
+    return CommandFailed(code, f"the exchange refuses it: {exchange_text(text)}")
 
 
-def _failure_of(error: OrderFailed | InvalidValueError) -> OrderFailed:
-    if isinstance(error, OrderFailed):
+def _failure_of(error: CommandFailed | InvalidValueError) -> CommandFailed:
+    if isinstance(error, CommandFailed):
         return error
-    return OrderFailed(OutcomeCode.REJECTED, "a value cannot be sent to the exchange")
+    return CommandFailed(OutcomeCode.REJECTED, "a value cannot be sent to the exchange")

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 
-from callcenter_ws.bridge.asterisk.commands.orders import Data
+from callcenter_ws.bridge.asterisk.commands.checked_command import Data
 from callcenter_ws.bridge.asterisk.message import AmiMessage
 
 Proof = Callable[[AmiMessage | None], bool]
 """Returns whether the exchange has shown that it happened. It is called with each event, after the state machine has
-taken it, and once with None before anything is sent: what is true already is done. May raise ``OrderFailed``."""
+taken it, and once with None before anything is sent: what is true already is done. May raise ``CommandFailed``."""
 
 
 @dataclass(frozen=True, slots=True)

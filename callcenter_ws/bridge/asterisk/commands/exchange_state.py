@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 from callcenter_ws.bridge.agent_states import Member
 from callcenter_ws.bridge.asterisk.channels import Channel
-from callcenter_ws.bridge.asterisk.commands.orders import Order, OrderFailed
+from callcenter_ws.bridge.asterisk.commands.checked_command import CheckedCommand
 from callcenter_ws.bridge.asterisk.machine import AsteriskMachine
 from callcenter_ws.bridge.asterisk.message import AmiMessage
 from callcenter_ws.bridge.call import Call
@@ -15,6 +15,7 @@ from callcenter_ws.bridge.directory import User
 from callcenter_ws.bridge.patterns import compile_pattern, matches_whole
 from callcenter_ws.bridge.settings import CommandSettings
 from callcenter_ws.events.commands import OutcomeCode
+from callcenter_ws.remote import CommandFailed
 
 _DESTINATION = re.compile(r"\+?[0-9*#]{1,32}", re.ASCII)
 _SAFE = re.compile(r"[A-Za-z0-9_.*#+-]{1,64}", re.ASCII)
@@ -32,7 +33,7 @@ _SETTLE_SECONDS = 1.0
 _DIALPLAN_DEVICES = ("Local/", "Agent/", "Agent:", "hint:", "Custom:")
 
 
-class World:
+class ExchangeState:
     """The exchange, for the scripts of one source.
 
     Args:
@@ -104,23 +105,23 @@ class World:
                 if uniqueid == target:
                     self._consulted[agent] = self._now()
 
-    def seconds_left(self, order: Order) -> float:
+    def seconds_left(self, command: CheckedCommand) -> float:
         """Return the seconds until the deadline of a command."""
-        return order.deadline - self._now()
+        return command.deadline - self._now()
 
     # Calls
 
-    def call(self, order: Order, call_id: str) -> Call:
+    def call(self, command: CheckedCommand, call_id: str) -> Call:
         """Return a call that the asker may act on.
 
         Raises:
-            OrderFailed: ``not_found``: there is no such call in its tenant; ``not_allowed``: an agent is not in it.
+            CommandFailed: ``not_found``: there is no such call in its tenant; ``not_allowed``: an agent is not in it.
         """
         call = self.machine.calls.book.calls.get(call_id)
-        if call is None or not call.is_announced or call.tenant_id != order.tenant_id:
-            raise OrderFailed(OutcomeCode.NOT_FOUND, "the call is over, or there is none with this id")
-        if order.is_of_agent and not self._is_in(call, order.user_id):
-            raise OrderFailed(OutcomeCode.NOT_ALLOWED, "the call is with another agent now")
+        if call is None or not call.is_announced or call.tenant_id != command.tenant_id:
+            raise CommandFailed(OutcomeCode.NOT_FOUND, "the call is over, or there is none with this id")
+        if command.is_of_agent and not self._is_in(call, command.user_id):
+            raise CommandFailed(OutcomeCode.NOT_ALLOWED, "the call is with another agent now")
         return call
 
     def is_over(self, call_id: str) -> bool:
@@ -154,7 +155,7 @@ class World:
         caller = call.caller
         if caller is None or (caller.agent_id != user_id and call.talks(user_id)):
             found = self.first_channel(call)
-            return found if found is not None else self._stranger(call)
+            return found if found is not None else self._outside_channel(call)
         for uniqueid in call.remote:
             return self._channel(uniqueid)
         for uniqueid, leg in call.legs.items():
@@ -173,7 +174,7 @@ class World:
     def _channel(self, uniqueid: str) -> Channel | None:
         return self.machine.calls.tracker.table.get(uniqueid)
 
-    def _stranger(self, call: Call) -> Channel | None:
+    def _outside_channel(self, call: Call) -> Channel | None:
         """Return a channel of a call that is no agent's, as after a transfer by the agent who had made the call."""
         for uniqueid in call.members:
             channel = self._channel(uniqueid)
@@ -192,7 +193,7 @@ class World:
         """Return a destination that may be dialed.
 
         Raises:
-            OrderFailed: ``rejected``: it is none.
+            CommandFailed: ``rejected``: it is none.
         """
         is_allowed = (
             _DESTINATION.fullmatch(text) is not None
@@ -200,7 +201,7 @@ class World:
             else matches_whole(self._destinations, text)
         )
         if not is_allowed or not _SAFE.fullmatch(text):
-            raise OrderFailed(OutcomeCode.REJECTED, "this is no number that can be dialed")
+            raise CommandFailed(OutcomeCode.REJECTED, "this is no number that can be dialed")
         return text
 
     # Queues
@@ -231,20 +232,20 @@ class World:
         """Return the phone of a user.
 
         Raises:
-            OrderFailed: ``not_found``: none is known.
+            CommandFailed: ``not_found``: none is known.
         """
         for device in self._devices_of(tenant_id, user_id):
             user = self.machine.directory.user_of(device)
             is_own = user is not None and user.user_id == user_id and not device.startswith(_DIALPLAN_DEVICES)
             if is_own and self.is_phone_of(tenant_id, user_id, device):
                 return device
-        raise OrderFailed(OutcomeCode.NOT_FOUND, "no phone of this person is known")
+        raise CommandFailed(OutcomeCode.NOT_FOUND, "no phone of this person is known")
 
     def interface_of(self, tenant_id: str, user_id: str) -> tuple[str, str | None]:
         """Return with which interface a user becomes a member of a queue, and its state interface, if that is another.
 
         Raises:
-            OrderFailed: ``not_found``: no phone of the user is known.
+            CommandFailed: ``not_found``: no phone of the user is known.
         """
         desks = self.machine.desks.of_user(tenant_id, user_id)
         if not desks:
@@ -281,12 +282,12 @@ class World:
         """Return the phone of an extension.
 
         Raises:
-            OrderFailed: ``unsupported``: the settings do not tell it; ``rejected``: this can be no extension.
+            CommandFailed: ``unsupported``: the settings do not tell it; ``rejected``: this can be no extension.
         """
         if not self.settings.device:
-            raise OrderFailed(OutcomeCode.UNSUPPORTED, "the settings of the bridge name no device for an extension")
+            raise CommandFailed(OutcomeCode.UNSUPPORTED, "the settings of the bridge name no device for an extension")
         if not _SAFE_NAME.fullmatch(extension):
-            raise OrderFailed(OutcomeCode.REJECTED, "this is no extension")
+            raise CommandFailed(OutcomeCode.REJECTED, "this is no extension")
         return self.settings.device.replace("{extension}", extension)
 
     def user(self, user_id: str) -> User:

@@ -1,4 +1,4 @@
-"""A command as the scripts see it, and how it fails."""
+"""A command as the scripts see it: checked, with its payload decoded."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import msgspec
 from callcenter_ws.events.commands import COMMANDS, CommandPayload, OutcomeCode
 from callcenter_ws.events.identifiers import has_control_character
 from callcenter_ws.events.principal import Role
+from callcenter_ws.remote import CommandFailed
 from callcenter_ws.runtime.json import JsonValue
 
 MAX_TEXT = 200
@@ -19,22 +20,9 @@ Data = dict[str, JsonValue]
 """What the outcome of a command that was carried out tells."""
 
 
-class OrderFailed(Exception):
-    """A command was not carried out, or it is not known whether it was.
-
-    Attributes:
-        message: for the person who asked.
-    """
-
-    def __init__(self, code: OutcomeCode, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-
-
 @dataclass(frozen=True, slots=True)
-class Order:
-    """One command.
+class CheckedCommand:
+    """A command of the gateway that is to be carried out.
 
     Attributes:
         user_id, role: who asks.
@@ -56,18 +44,18 @@ class Order:
         return self.role is Role.AGENT
 
 
-def subject_of(order: Order, user_id: str | None) -> str:
+def subject_of(command: CheckedCommand, user_id: str | None) -> str:
     """Return the user whom a command is about: the asker, unless another one is named.
 
     Raises:
-        OrderFailed: ``not_allowed``: an agent names another user.
+        CommandFailed: ``not_allowed``: an agent names another user.
     """
-    if order.is_of_agent and user_id not in (None, order.user_id):
-        raise OrderFailed(OutcomeCode.NOT_ALLOWED, "agents may do that for themselves only")
-    return user_id or order.user_id
+    if command.is_of_agent and user_id not in (None, command.user_id):
+        raise CommandFailed(OutcomeCode.NOT_ALLOWED, "agents may do that for themselves only")
+    return user_id or command.user_id
 
 
-def new_order(
+def check_command(
     name: str,
     tenant_id: str,
     user_id: str,
@@ -75,24 +63,24 @@ def new_order(
     payload: Mapping[str, JsonValue],
     deadline: float,
     extension: str | None = None,
-) -> Order:
+) -> CheckedCommand:
     """Return a command, checked again: the gateway may be older or newer than this bridge.
 
     Raises:
-        OrderFailed: ``unsupported``: the bridge does not know the command; ``rejected``: its fields are not those of
+        CommandFailed: ``unsupported``: the bridge does not know the command; ``rejected``: its fields are not those of
             the command, or hold a line break or another control character.
     """
     declared = COMMANDS.get(name)
     if declared is None:
-        raise OrderFailed(OutcomeCode.UNSUPPORTED, f"the bridge does not know the command {name[:64]!r}")
+        raise CommandFailed(OutcomeCode.UNSUPPORTED, f"the bridge does not know the command {name[:64]!r}")
     texts = (tenant_id, user_id, extension or "", *(value for value in payload.values() if isinstance(value, str)))
     if any(has_control_character(text) for text in texts):
-        raise OrderFailed(OutcomeCode.REJECTED, "a value holds a line break or another control character")
+        raise CommandFailed(OutcomeCode.REJECTED, "a value holds a line break or another control character")
     try:
         fields = msgspec.convert(dict(payload), declared.payload)
-        return Order(name, tenant_id, user_id, Role(role), fields, deadline, extension)
+        return CheckedCommand(name, tenant_id, user_id, Role(role), fields, deadline, extension)
     except (msgspec.ValidationError, ValueError):
-        raise OrderFailed(OutcomeCode.REJECTED, "the fields are not those of this command") from None
+        raise CommandFailed(OutcomeCode.REJECTED, "the fields are not those of this command") from None
 
 
 def exchange_text(text: str) -> str:
