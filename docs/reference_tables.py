@@ -168,7 +168,7 @@ FIXED_LIMITS: Sequence[tuple[str, str, str, str]] = (
         "seconds within which a source answers a command",
         "the connection is closed",
     ),
-    ("commands.source_outcomes", "MAX_DATA_BYTES", "bytes of the ``data`` of an outcome", "``TOO_LARGE``"),
+    ("events.commands", "MAX_DATA_BYTES", "bytes of the ``data`` of an outcome", "``TOO_LARGE``"),
     ("http.commands", "MAX_BODY_BYTES", "bytes of a command over HTTP", "413"),
     ("http.commands", "MAX_WAITING_OF_USER", "requests of a user that wait for the outcome of a command", "503"),
     ("http.commands", "MAX_WAITING_OF_TENANT", "the same of a tenant", "503"),

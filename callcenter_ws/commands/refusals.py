@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from callcenter_ws.commands.closing import failed
 from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.events.commands import CommandOutcome, OutcomeCode
+from callcenter_ws.events.commands import MAX_MESSAGE_LENGTH, CommandOutcome, OutcomeCode
 
 _CODES = {
     ErrorCode.OVERLOADED: OutcomeCode.BUSY,
@@ -28,4 +28,4 @@ def outcome_of_refusal(refusal: Refusal) -> CommandOutcome:
 
 def printable(text: str) -> str:
     """Return what a source says for a person, without control characters and not too long."""
-    return "".join(character if character.isprintable() else " " for character in text[:500]).strip()
+    return "".join(character if character.isprintable() else " " for character in text[:MAX_MESSAGE_LENGTH]).strip()

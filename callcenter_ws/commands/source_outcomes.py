@@ -10,7 +10,15 @@ from callcenter_ws.commands.counters import CommandCounters
 from callcenter_ws.commands.dispatching import CommandDispatcher
 from callcenter_ws.commands.refusals import printable
 from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.events.commands import CommandKey, CommandOutcome, CommandRecord, CommandState, OutcomeCode
+from callcenter_ws.events.commands import (
+    MAX_DATA_BYTES,
+    MAX_DATA_CONTAINERS,
+    CommandKey,
+    CommandOutcome,
+    CommandRecord,
+    CommandState,
+    OutcomeCode,
+)
 from callcenter_ws.events.event import void_event
 from callcenter_ws.events.source_rules import MAX_NUMBER, SourceNumber
 from callcenter_ws.interfaces import Broker, CommandStore
@@ -18,9 +26,6 @@ from callcenter_ws.runtime.clock import Clock
 from callcenter_ws.runtime.json import decode_json, encode_json
 from callcenter_ws.sources.link import SourceLink
 from callcenter_ws.sources.publishing import TRANSIENT
-
-MAX_DATA_BYTES = 4_096
-MAX_DATA_CONTAINERS = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

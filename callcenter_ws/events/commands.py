@@ -25,6 +25,15 @@ GRACE_SECONDS = 2.0
 LIFETIME_SECONDS = 86_400
 """For how long a command, and with it its id, is remembered."""
 
+MAX_MESSAGE_LENGTH = 500
+"""Characters of the message of an outcome; the rest is cut."""
+
+MAX_DATA_BYTES = 4_096
+"""Bytes of the data of an outcome, as JSON."""
+
+MAX_DATA_CONTAINERS = 1_000
+"""Objects and arrays in the data of an outcome."""
+
 Name = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*\Z")]
 """An identifier; control characters, line breaks among them, are refused here already."""
 

@@ -7,16 +7,19 @@ from twisted.logger import Logger
 
 from callcenter_ws.amp.commands import CommandOutcome as SendOutcome
 from callcenter_ws.errors import Refusal
-from callcenter_ws.events.commands import CommandKey, CommandOutcome, CommandState, OutcomeCode
+from callcenter_ws.events.commands import (
+    MAX_DATA_BYTES,
+    MAX_DATA_CONTAINERS,
+    MAX_MESSAGE_LENGTH,
+    CommandKey,
+    CommandOutcome,
+    CommandState,
+    OutcomeCode,
+)
 from callcenter_ws.interfaces import PublishResult
 from callcenter_ws.remote.gateway_connection import GatewayConnection
 from callcenter_ws.remote.pending_event import PendingEvent
 from callcenter_ws.runtime.json import decode_json, encode_json
-
-MAX_MESSAGE_LENGTH = 500
-MAX_DATA_BYTES = 4_096
-MAX_DATA_CONTAINERS = 1_000
-"""The limits of the gateway. A message is cut, and data that are too large are not sent."""
 
 _log = Logger()
 
