@@ -66,6 +66,13 @@ def test_a_proof_that_comes_before_the_response_is_one(exchange: Exchange) -> No
     assert len(exchange.outcomes) == 1
 
 
+def test_the_reason_of_a_pause_is_proven_as_asterisk_tells_it(exchange: Exchange) -> None:
+    exchange.order("agent.state.set", state="break", reason=f"  {'x' * 78} y")
+    assert exchange.actions[0][1]["Reason"] == "x" * 78
+    exchange.event("QueueMemberPause", **PAUSED, PausedReason="x" * 78)
+    assert exchange.code == "done"
+
+
 def test_what_is_so_already_is_done_at_once(exchange: Exchange) -> None:
     exchange.order("queue.member.unpause", queue_name="support")
     assert (exchange.code, exchange.actions) == ("done", [])

@@ -146,4 +146,5 @@ def _all_present(
 
 
 def _cut(reason: str) -> str:
-    return reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore")
+    # Asterisk skips spaces at the begin of a value: with them, its event would not prove the pause.
+    return reason.strip().encode()[:MAX_REASON_BYTES].decode(errors="ignore").rstrip()
