@@ -10,6 +10,7 @@ from twisted.protocols import amp
 
 from callcenter_ws.amp.commands import AmpRefusal, Command, refusal_of
 from callcenter_ws.amp.session import PeerSession
+from callcenter_ws.amp.source_responders import source_of
 from callcenter_ws.commands.service import CommandService
 from callcenter_ws.commands.source_outcomes import ToldOutcome
 from callcenter_ws.errors import ErrorCode, Refusal
@@ -109,11 +110,7 @@ class CommandExchange:
         timestamp: str | None,
     ) -> dict[str, object]:
         """Close a command; ``accepted`` is false if it was closed or forgotten before."""
-        link = peer.source
-        if link is None:
-            if peer.says_hello:
-                raise Refusal(ErrorCode.UNAVAILABLE, "Hello is not answered yet")
-            raise Refusal(ErrorCode.FORBIDDEN, "CommandOutcome is for sources: call Hello first")
+        link = source_of(peer, "CommandOutcome")
         told = ToldOutcome(
             key=CommandKey(tenant_id, user_id, command_id),
             source_seq=source_seq,

@@ -34,6 +34,22 @@ MAX_LISTED = 500
 _log = Logger()
 
 
+def source_of(peer: PeerSession, command: str) -> SourceLink:
+    """Return the link of a peer that has called ``Hello``.
+
+    Args:
+        command: the AMP command for which that is needed.
+
+    Raises:
+        Refusal: ``forbidden``; ``unavailable``: ``Hello`` is being answered.
+    """
+    if peer.source is not None:
+        return peer.source
+    if peer.says_hello:
+        raise Refusal(ErrorCode.UNAVAILABLE, "Hello is not answered yet")
+    raise Refusal(ErrorCode.FORBIDDEN, f"{command} is for sources: call Hello first")
+
+
 class SourceResponders:
     """Answers ``Hello``, and publishes the events of peers that have said it."""
 
@@ -125,11 +141,7 @@ class SourceResponders:
         timestamp: str | None,
     ) -> dict[str, object]:
         """Take a part of what a source tells of its state; with the last one, publish the difference."""
-        link = peer.source
-        if link is None:
-            if peer.says_hello:
-                raise Refusal(ErrorCode.UNAVAILABLE, "Hello is not answered yet")
-            raise Refusal(ErrorCode.FORBIDDEN, "SyncState is for sources: call Hello first")
+        link = source_of(peer, "SyncState")
         if not 1 <= source_seq <= MAX_NUMBER:
             raise Refusal(ErrorCode.INVALID_EVENT, f"source_seq: expected an integer of 1 to {MAX_NUMBER}")
         # What follows must not overtake it.

@@ -24,7 +24,7 @@ from callcenter_ws.events.event import Event, Origin, StoreCondition, make_event
 from callcenter_ws.events.principal import Role
 from callcenter_ws.events.source_rules import SourceNumber
 from callcenter_ws.interfaces import Broker, PublishResult
-from callcenter_ws.runtime.clock import Clock
+from callcenter_ws.runtime.clock import Clock, unix_ms
 from callcenter_ws.runtime.json import JsonObject, decode_trusted_json
 
 _DIGEST_LENGTH = 40
@@ -116,7 +116,7 @@ class CommandCloser:
     def events_of(self, closing: Closing) -> tuple[list[Event], int]:
         """Return the events that close a command, and the time at which they close it, in Unix milliseconds."""
         record, outcome = closing.record, closing.outcome
-        now_ms = int(self._clock.time() * 1_000)
+        now_ms = unix_ms(self._clock)
         told = self._event(closing, f"command.{outcome.state}", "cmd", _told_fields(record, outcome))
         told.user_id = record.key.user_id
         told.persist = record.role is not Role.SERVICE

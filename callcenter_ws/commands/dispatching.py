@@ -17,7 +17,7 @@ from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.commands import CommandKey, CommandOutcome, CommandRecord, CommandState, OutcomeCode
 from callcenter_ws.interfaces import CommandStore
 from callcenter_ws.runtime.background import Spawn, next_turn
-from callcenter_ws.runtime.clock import Clock, Timer
+from callcenter_ws.runtime.clock import Clock, Timer, unix_ms
 from callcenter_ws.runtime.log_fields import Name
 from callcenter_ws.runtime.single_flight import SingleFlight
 from callcenter_ws.sources.link import SourceLink
@@ -216,7 +216,7 @@ class CommandDispatcher:
             if room <= 0:
                 return
             waiting = await self._store.waiting(*link.key, sorted(link.tenants))
-            now_ms = self._now_ms()
+            now_ms = unix_ms(self._clock)
             ready = [record for record in waiting if record.key not in connection.doubted]
             due = [record for record in ready if record.deadline_ms > now_ms][:room]
             if not due:
@@ -261,7 +261,7 @@ class CommandDispatcher:
                 connection.doubted.add(record.key)
                 self._spawn(self._check_doubted(connection, record))
                 return True
-            dispatched = None if self._is_stopped else await self._store.dispatch(record.key, self._now_ms())
+            dispatched = None if self._is_stopped else await self._store.dispatch(record.key, unix_ms(self._clock))
             return False if dispatched is None else dispatched
         except Refusal as refusal:
             return refusal
@@ -343,6 +343,3 @@ class CommandDispatcher:
         except Refusal as refusal:
             # The deadline closes it.
             _log.warn("the outcome of the command {name} is not stored: {code}", name=record.name, code=refusal.code)
-
-    def _now_ms(self) -> int:
-        return int(self._clock.time() * 1_000)

@@ -17,7 +17,7 @@ from callcenter_ws.events.event import ChatWriter, Event, Origin, make_event
 from callcenter_ws.events.principal import Principal, Role
 from callcenter_ws.interfaces import CommandStore
 from callcenter_ws.runtime.background import Spawn
-from callcenter_ws.runtime.clock import Clock
+from callcenter_ws.runtime.clock import Clock, unix_ms
 from callcenter_ws.runtime.json import JsonObject
 
 DISPOSITION: Final = "call.disposition"
@@ -86,17 +86,14 @@ class GatewayCommands:
 
     async def _carry_out(self, record: CommandRecord) -> None:
         subject = await self._check_again(record)
-        dispatched = await self._store.dispatch(record.key, self._now_ms())
+        dispatched = await self._store.dispatch(record.key, unix_ms(self._clock))
         if dispatched is None:
             return
-        if self._now_ms() >= dispatched.deadline_ms:
+        if unix_ms(self._clock) >= dispatched.deadline_ms:
             # The store took long to answer, or this process stood still.
             await self._closer.close(Closing(record=dispatched, outcome=failed(OutcomeCode.TIMEOUT, _LATE)))
             return
         await self._closer.close(Closing(record=dispatched, outcome=_DONE, effect=self._effect(dispatched, subject)))
-
-    def _now_ms(self) -> int:
-        return int(self._clock.time() * 1_000)
 
     def _effect(self, record: CommandRecord, subject: Subject) -> Event | None:
         asker, type_, fields = stored_request(record)

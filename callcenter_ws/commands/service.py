@@ -26,7 +26,7 @@ from callcenter_ws.events.principal import Principal
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.interfaces import Broker, CommandSource, SourceCapabilities
 from callcenter_ws.runtime.background import Spawn
-from callcenter_ws.runtime.clock import Clock
+from callcenter_ws.runtime.clock import Clock, unix_ms
 from callcenter_ws.runtime.json import JsonObject, decode_trusted_json, rfc3339
 
 DRAINING_RETRY_AFTER_SECONDS = 5.0
@@ -238,7 +238,7 @@ class CommandService:
     def _record(
         self, asker: Principal, request: CommandRequest, key: CommandKey, subject: Subject, source: CommandSource
     ) -> CommandRecord:
-        now_ms = int(self._clock.time() * 1_000)
+        now_ms = unix_ms(self._clock)
         return CommandRecord(
             key=key,
             role=asker.role,

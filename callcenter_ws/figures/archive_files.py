@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import quote
 
+from callcenter_ws.runtime.folders import sync_folder
 from callcenter_ws.statistics.sums import DAY_MS
 
 DIGESTS = "SHA256SUMS"
@@ -96,7 +97,7 @@ class TenantFolder:
             file.flush()
             os.fsync(file.fileno())
         if is_new:
-            _sync_folder(self.path)
+            sync_folder(self.path)
         return start + len(member)
 
     def close_day(self, name: str) -> None:
@@ -166,15 +167,7 @@ def _make_folder(path: Path) -> None:
     for one in reversed(missing):
         with suppress(FileExistsError):
             one.mkdir(0o700)
-        _sync_folder(one.parent)
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync_folder(one.parent)
 
 
 def _digest(path: Path) -> str:

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from callcenter_ws.runtime.folders import sync_folder
+
 
 class AuditFile:
     """A file of lines. All calls block, and open the file each: it can be rotated by renaming it, without a signal."""
@@ -57,7 +59,7 @@ class AuditFile:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise OSError(errno.EINVAL, "not a regular file", str(self.path))
             if is_new:
-                _sync_folder(self.path.parent)
+                sync_folder(self.path.parent)
             yield descriptor
         finally:
             os.close(descriptor)
@@ -67,11 +69,3 @@ def _write(descriptor: int, text: bytes) -> None:
     view = memoryview(text)
     while view:
         view = view[os.write(descriptor, view) :]
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

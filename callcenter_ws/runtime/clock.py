@@ -84,3 +84,8 @@ class Clock(Protocol):
 
     def call_later(self, delay: float, call: Callable[..., object], *args: object) -> Timer:
         """Call ``call(*args)`` after ``delay`` seconds; 0 means in the next iteration of the reactor."""
+
+
+def unix_ms(clock: Clock) -> int:
+    """Return the Unix time in milliseconds, as deadlines and commands have it."""
+    return int(clock.time() * 1_000)
