@@ -86,11 +86,24 @@ class CommandReader(Reader):
 
     ledger: CommandLedger
 
-    def __init__(self, ledger: CommandLedger, viewer: Viewer, view: View, **options: bool) -> None:
+    def __init__(self, ledger: CommandLedger, evidence: CommandEvidence, viewer: Viewer, **options: bool) -> None:
         super().__init__(ledger, viewer, **options)
-        self.view = view
+        self._evidence = evidence
+        self.view = self._new_view()
         self.answers: dict[str, Answer] = {}
         self._asked: dict[str, tuple[Key, Request]] = {}
+
+    def _new_view(self) -> View:
+        viewer, views = self.viewer, self._evidence.views
+        person = None if viewer.user_id in self.ledger.services else viewer.user_id
+        views[f"{viewer.tenant} {viewer.user_id} {len(views)}"] = view = View(viewer.tenant, person)
+        return view
+
+    def begin(self) -> str:
+        if self.forgets_position:
+            # It reads from where the node is, which may be behind another one.
+            self.view = self._new_view()
+        return super().begin()
 
     def expect(self, id_: str, key: Key, request: Request) -> None:
         """Note that a request is sent."""
@@ -283,12 +296,10 @@ def client_of(
     **options: bool,
 ) -> CommandClient:
     """Return a client of a user, which changes nodes, and whose view is recorded."""
-    person = None if viewer.role == SERVICE else viewer.user_id
-    if person is None:
+    if viewer.role == SERVICE:
         ledger.services.add(viewer.user_id)
-    view = evidence.views[f"{viewer.tenant} {viewer.user_id} {len(evidence.views)}"] = View(viewer.tenant, person)
     acknowledges = options.pop("acknowledges", False)
-    reader = CommandReader(ledger, viewer, view, changes_nodes=True, **options)
+    reader = CommandReader(ledger, evidence, viewer, changes_nodes=True, **options)
     return CommandClient(
         nodes, reader, rng, max_messages=max_messages, acknowledges=acknowledges, timeout=TIMEOUT_SECONDS
     )

@@ -83,7 +83,7 @@ class StreamEvent:
 
 @dataclass
 class View:
-    """What one client received, in the order in which it arrived, over all its connections.
+    """What one client received, in the order in which it arrived, over all connections between which it resumed.
 
     Attributes:
         user: whose client it is; None: a service, whose outcomes do not wait for it.
