@@ -194,7 +194,9 @@ class Maintenance:
                 reason=refusal.message,
             )
         else:
-            self._request_checkpoint(record)
+            # The file may be closed by now.
+            if not self._is_stopped:
+                self._request_checkpoint(record)
 
     async def _checkpoint_wal(self) -> None:
         """Move the write-ahead log into the file: SQLite's own attempts report no errors."""
