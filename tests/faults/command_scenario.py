@@ -146,8 +146,7 @@ class CommandScenario:
         for client in self.clients:
             client.reader.compare()
             assert not client.reader.reasons and not client.reader.counts.gaps, client.reader.reasons
-        ends = {answer.state for answer in self.evidence.final.values()}
-        assert {"done", "failed", None} <= ends and self.evidence.executions, ends
+        assert self.ledger.done and self.evidence.executions, "nothing was carried out"
         return self._summary()
 
     def _summary(self) -> str:
