@@ -7,8 +7,8 @@
     callcenter-ws command call.originate destination=100 --tenant acme --wait
     callcenter-ws command call.hangup call_id=... --tenant acme --wait
 
-However often the process is killed and started again, no command is carried out twice, and the person who asked learns
-how each of them ended; of one that was under way that is ``outcome_unknown``.
+However often the process is killed and started again, no command is carried out twice, and each has one outcome. That
+of a command that was under way is ``outcome_unknown``.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ TENANT = "acme"
 class Exchange:
     """Calls that are answered at once, and agents.
 
-    A function publishes what has happened, and returns when the exchange has confirmed it. So those who asked, and
-    everybody else, see the event first and then the outcome.
+    A function publishes what has happened, and returns when the exchange has confirmed it. So clients
+    receive the event first, and then the outcome.
     """
 
     def __init__(self, reactor: Any, gateway: EventBroadcaster, seconds: float) -> None:

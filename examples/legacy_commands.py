@@ -16,7 +16,7 @@ out twice or late, and its outcome from being lost; the file `--state` is for th
 1. The id of a command is on the disk before the command is answered and begun. One that is taken already is answered,
    and not begun again.
 2. Nothing is begun after its deadline, which is in the gateway's time. `Hello` and `Ping` tell that time; the seconds
-   since that request was sent are added, by a clock that nobody sets.
+   since that request was sent are added, by a monotonic clock.
 3. Events and outcomes are numbered, on the disk before they are sent, and sent in order until they are answered.
 4. A command that was taken by an earlier process, and has no outcome, has the outcome `outcome_unknown`.
 

@@ -1,4 +1,4 @@
-"""Who asked for what the audit log records, over AMP."""
+"""The fields of the audit log that identify the peer of an AMP command."""
 
 from __future__ import annotations
 

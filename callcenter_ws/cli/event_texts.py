@@ -21,7 +21,7 @@ OF_GATEWAY = {
     "queue.alert.cleared": "an alert is over; published by the gateway",
     "command.done": "a command was carried out, or it was already so; published by the gateway",
     "command.failed": "a command was not carried out, or that is not known; published by the gateway",
-    "command.executed": "who had what done to what, and how it ended; published by the gateway",
+    "command.executed": "a command has ended: who issued it, for what, and its outcome; published by the gateway",
     "statistics.settings.changed": "the settings of the statistics from here on; published by the gateway",
 }
 """The types that no method of a daemon publishes, with their meanings."""

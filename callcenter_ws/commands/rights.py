@@ -1,4 +1,4 @@
-"""Who may have what done to what."""
+"""Checks whether a user may issue a command, by its role, its queues, and what it handles."""
 
 from __future__ import annotations
 

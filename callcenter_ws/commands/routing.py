@@ -1,4 +1,4 @@
-"""Which source carries out a command."""
+"""Selects the source that carries out a command."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def warn_of_commands(settings: Settings) -> Iterator[Finding]:
     if not commands.enabled:
         return
     if settings.audit.file is None:
-        yield Finding("audit.file", "is not set, so that no durable record is kept of who had what done")
+        yield Finding("audit.file", "is not set, so that no durable record is kept of who issued which commands")
     pattern = destination_pattern(commands.destination_pattern)
     if unsafe := [text for text in UNSAFE_DESTINATIONS if pattern.fullmatch(text)]:
         reason = f"accepts {shown(unsafe[0])}: such characters have a meaning for exchanges, which the bridge refuses"

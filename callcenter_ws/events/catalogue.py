@@ -552,7 +552,7 @@ class CommandFailed(CommandClosed, kw_only=True):
 
 @_declare("command.executed", audience={Role.SUPERVISOR, Role.ADMIN}, by_gateway=True)
 class CommandExecuted(Payload, kw_only=True):
-    """Who had what done to what, and how it ended; by the ``queues`` claim."""
+    """A command has ended: who issued it, for what, and its outcome; by the ``queues`` claim."""
 
     command_id: Id
     name: Text

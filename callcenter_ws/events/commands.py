@@ -20,7 +20,7 @@ COMMAND = "command"
 """The entry of ``kinds`` with which a source subscribes to commands."""
 
 GRACE_SECONDS = 2.0
-"""Time between the deadline of a command and the moment at which it is closed without an outcome: outcomes travel."""
+"""Time after the deadline of a command in which its outcome may arrive; then it is closed without one."""
 
 LIFETIME_SECONDS = 86_400
 """For how long a command, and with it its id, is remembered."""
