@@ -215,7 +215,7 @@ class CommandDispatcher:
             room = min(MAX_IN_FLIGHT - len(connection.unanswered), PREPARED_AT_ONCE)
             if room <= 0:
                 return
-            waiting = await self._store.waiting(*link.key, sorted(link.tenants))
+            waiting = await self._store.waiting(*link.key, link.record.tenants)
             now_ms = unix_ms(self._clock)
             ready = [record for record in waiting if record.key not in connection.doubted]
             due = [record for record in ready if record.deadline_ms > now_ms][:room]
@@ -233,8 +233,9 @@ class CommandDispatcher:
                 if isinstance(refusal, Refusal):
                     # The store cannot be reached: at the next tick.
                     raise refusal.copy()
-            if not any(prepared):
-                # Other nodes send these: the store would answer the same again.
+            if not any(prepared) or len(due) == len(waiting):
+                # Other nodes send these: the store would answer the same again. Or these were all, and what is accepted
+                # meanwhile is announced.
                 return
 
     def _sending(self, link: SourceLink) -> _Connection | None:
