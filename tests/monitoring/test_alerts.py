@@ -174,6 +174,18 @@ CASES: dict[str, tuple[Series, Series]] = {
         {"callcenter_ws_webhooks_dropped_total": rising(1)},
         {"callcenter_ws_webhooks_dropped_total": constant(7)},
     ),
+    "CommandsNotDone": (
+        {
+            'callcenter_ws_commands_closed_total{outcome="done"}': rising(1),
+            'callcenter_ws_commands_closed_total{outcome="timeout"}': rising(0.2),
+            'callcenter_ws_commands_closed_total{outcome="outcome_unknown"}': rising(0.2),
+        },
+        {
+            'callcenter_ws_commands_closed_total{outcome="done"}': rising(5),
+            'callcenter_ws_commands_closed_total{outcome="rejected"}': rising(50),
+            'callcenter_ws_commands_closed_total{outcome="timeout"}': rising(0.5),
+        },
+    ),
     "AuditFails": (
         {
             'callcenter_ws_audit_lines_total{outcome="lost"}': rising(1),
