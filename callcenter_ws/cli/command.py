@@ -25,6 +25,7 @@ def add(commands: Commands) -> None:
     example = "callcenter-ws command call.hangup call_id=1763840400.17 --tenant acme --wait"
     text = "have a source, as an exchange, carry out a command; prints the gateway's answer as JSON"
     command = add_command(commands, "command", send_command, text, example)
+    command.epilog = f"{command.epilog}\n\ncommands and their fields, optional ones in brackets:\n{_usages()}"
     command.add_argument("name", metavar="NAME", choices=list(COMMANDS), help="name of the command, as call.hangup")
     command.add_argument(
         "fields", metavar="FIELD=VALUE", nargs="*", help="a field of the command, as call_id=1763840400.17"
@@ -40,6 +41,16 @@ def add(commands: Commands) -> None:
     add_token(command)
     add_settings(command)
     add_timeout(command)
+
+
+def _usages() -> str:
+    """Return a line for each command, with its fields."""
+    lines = []
+    for declared in COMMANDS.values():
+        fields = msgspec.structs.fields(declared.payload)
+        names = [field.name if field.required else f"[{field.name}]" for field in fields]
+        lines.append(f"  {declared.name} {' '.join(names)}")
+    return "\n".join(lines)
 
 
 def send_command(arguments: argparse.Namespace) -> int:

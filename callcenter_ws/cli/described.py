@@ -21,7 +21,8 @@ class Command:
     @property
     def example(self) -> str:
         """The example of its help text."""
-        return (self.parser.epilog or "").removeprefix("example:\n").strip()
+        text, _, _ = (self.parser.epilog or "").removeprefix("example:\n").partition("\n\n")
+        return text.strip()
 
     @property
     def arguments(self) -> list[argparse.Action]:

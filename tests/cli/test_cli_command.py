@@ -102,6 +102,13 @@ def test_fields_are_checked_before_anything_is_sent(
     assert (status, reason in err) == (1, True), err
 
 
+def test_the_help_lists_the_commands_with_their_fields(capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, _ = command(capsys, "--help")
+    assert status == 0
+    assert "\n  call.transfer call_id destination\n" in out
+    assert "\n  agent.state.set state [reason] [extension] [user_id]\n" in out
+
+
 def test_an_unknown_command_is_a_wrong_argument(capsys: pytest.CaptureFixture[str]) -> None:
     status, _, err = command(capsys, "call.hangups")
     assert (status, err.endswith("Did you mean call.hangup?\n")) == (2, True)
