@@ -1,4 +1,4 @@
-"""What the audit log is told of commands."""
+"""The interface through which commands are recorded in the audit log."""
 
 from __future__ import annotations
 

@@ -15,7 +15,8 @@ from callcenter_ws.config.access import check_access
 from callcenter_ws.config.changes import EFFECTS, ReloadReport, changed_keys, changes_in_place, settings_in_use
 from callcenter_ws.config.rules import RULES
 from callcenter_ws.config.settings import Settings
-from callcenter_ws.gateway.reload_steps import Commit, Reloading, prepare_steps
+from callcenter_ws.gateway.reload_step import Commit, Reloading
+from callcenter_ws.gateway.reload_steps import prepare_steps
 from callcenter_ws.gateway.service import GatewayService
 from callcenter_ws.gateway.setting_files import LISTEN_KEYS, file_digests
 from callcenter_ws.runtime.setting_problems import ConfigError, Problem

@@ -6,9 +6,7 @@ that has the part use it. Building may fail; using it cannot.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Sequence
 
 from callcenter_ws.amp.authenticator import PeerAuthenticator
 from callcenter_ws.auth.jwkset import JwkSet
@@ -16,10 +14,9 @@ from callcenter_ws.auth.page_tokens import PageTokens
 from callcenter_ws.auth.tokens import TokenVerifier
 from callcenter_ws.auth.visitors import session_key as session_verification_key
 from callcenter_ws.config.changes import changes_in_place
-from callcenter_ws.config.settings import KEYS, Settings
+from callcenter_ws.config.settings import KEYS
 from callcenter_ws.config.verification import token_rules
-from callcenter_ws.gateway.assembly import GatewayParts, admission_limits, deflater, history_limits
-from callcenter_ws.gateway.audit import audit_file
+from callcenter_ws.gateway.assembly import admission_limits, deflater, history_limits
 from callcenter_ws.gateway.authentication import (
     amp_secret,
     jwks_source,
@@ -29,59 +26,17 @@ from callcenter_ws.gateway.authentication import (
     session_key,
     token_sources,
 )
-from callcenter_ws.gateway.commands import command_policy, command_rate
 from callcenter_ws.gateway.descriptors import divide_descriptors
 from callcenter_ws.gateway.figure_plan import plan_of
 from callcenter_ws.gateway.network_limits import peer_limit_values
-from callcenter_ws.gateway.service import GatewayService
+from callcenter_ws.gateway.reload_commands import COMMAND_KEYS, prepare_audit, prepare_command_policy, prepare_commands
+from callcenter_ws.gateway.reload_step import Commit, Reloading, Step
 from callcenter_ws.gateway.setting_files import LISTEN_KEYS
 from callcenter_ws.http.page_options import wallboards_of
 from callcenter_ws.runtime.client_address import TrustedProxies
 from callcenter_ws.runtime.setting_problems import ConfigError, Problem
 from callcenter_ws.runtime.tls import server_context
 from callcenter_ws.runtime.web_origin import OriginList
-
-Commit = Callable[[], None]
-"""Has a part use what was prepared. Does not raise."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reloading:
-    """One reload.
-
-    Attributes:
-        old: the settings that are in use now.
-        new: those that are in use after it.
-        changed: the keys that it changes in place, and those of files that have new contents.
-        set_log_level: sets the lowest level that is written to the log.
-    """
-
-    service: GatewayService
-    old: Settings
-    new: Settings
-    changed: frozenset[str]
-    set_log_level: Callable[[str], None]
-
-    @property
-    def parts(self) -> GatewayParts:
-        """The parts of the gateway."""
-        return self.service.parts
-
-
-class Step(NamedTuple):
-    """What a reload does for some keys.
-
-    Attributes:
-        keys: the keys, or sections with a dot at the end.
-        prepare: builds what is needed; raises ConfigError, OSError or ValueError for settings that cannot be used.
-    """
-
-    keys: tuple[str, ...]
-    prepare: Callable[[Reloading], Commit]
-
-    def covers(self, key: str) -> bool:
-        """Return whether the step is for a key."""
-        return key in self.keys or f"{key.partition('.')[0]}." in self.keys
 
 
 def prepare_steps(reloading: Reloading) -> Sequence[Commit]:
@@ -206,7 +161,7 @@ def _tenants(reloading: Reloading) -> Commit:
     """Replace what tenants have: statistics, alerts and their receivers, wallboards, commands."""
     plan, wallboards = plan_of(reloading.new), wallboards_of(reloading.new)
     core, options = reloading.parts.core, reloading.parts.page_options
-    use_command_policy = _command_policy(reloading)
+    use_command_policy = prepare_command_policy(reloading)
 
     def commit() -> None:
         use_command_policy()
@@ -250,7 +205,7 @@ def _public_endpoint(reloading: Reloading) -> Commit:
 
 def _policy(reloading: Reloading) -> Commit:
     hub, chats, policy = reloading.parts.core.hub, reloading.parts.chats, reloading.new.policy
-    use_command_policy = _command_policy(reloading)
+    use_command_policy = prepare_command_policy(reloading)
 
     def commit() -> None:
         use_command_policy()
@@ -305,39 +260,6 @@ def _limits(reloading: Reloading) -> Commit:
     return commit
 
 
-def _audit(reloading: Reloading) -> Commit:
-    """Have the audit log written to another file; the lines that wait are written to the former one."""
-    audit, file = reloading.parts.audit, audit_file(reloading.new.audit.file)
-    if file is not None:
-        file.check()
-    return lambda: audit.use(file)
-
-
-def _commands(reloading: Reloading) -> Commit:
-    """Replace the settings of commands: those of commands that are accepted or sent from now on."""
-    rate, budgets = command_rate(reloading.new), reloading.parts.core.command_budgets
-    use_policy = _command_policy(reloading)
-
-    def commit() -> None:
-        budgets.rate.replace_with(rate)
-        use_policy()
-
-    return commit
-
-
-def _command_policy(reloading: Reloading) -> Commit:
-    """Replace the rules for commands."""
-    commands = reloading.parts.core.commands
-    policy = command_policy(reloading.new, enabled=commands.policy.enabled)
-
-    def commit() -> None:
-        commands.policy = policy
-
-    return commit
-
-
-_COMMAND_KEYS = tuple(key for key in KEYS if key.startswith("commands.") and changes_in_place(key))
-
 _TENANT_KEYS = tuple(
     key for key in KEYS if key.startswith(("statistics.", "archive.", "tenants.")) and changes_in_place(key)
 )
@@ -360,7 +282,7 @@ STEPS: tuple[Step, ...] = (
     Step(("limits.", "policy.over_user_limit"), _limits),
     Step(("compression.",), _compression),
     Step(_TENANT_KEYS, _tenants),
-    Step(_COMMAND_KEYS, _commands),
-    Step(("audit.file",), _audit),
+    Step(COMMAND_KEYS, prepare_commands),
+    Step(("audit.file",), prepare_audit),
 )
 """The steps, in the order in which they are carried out."""

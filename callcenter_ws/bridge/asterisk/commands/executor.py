@@ -28,7 +28,7 @@ class CommandExecutor:
         flush: sends the actions that wait in the session.
 
     Attributes:
-        runner: has to be told of sessions, responses and events.
+        runner: must be passed sessions, responses and events.
     """
 
     def __init__(
