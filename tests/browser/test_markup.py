@@ -22,6 +22,7 @@ GATEWAYS_OWN = (
     "tenant.stats",
     "presence.changed",
     "queue.alert.",
+    "command.",
     "statistics.",
     "source.",
     "queue.stats",
