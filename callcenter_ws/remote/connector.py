@@ -219,7 +219,9 @@ class GatewayConnector:
         if self._sender.connection is connection:
             self._sender.connection = None
             self._status.lost(connection.lost_reason, is_proven=connection.is_proven)
-        elif self._status.state is LinkState.CONNECTING and not is_renewed:
+        elif is_renewed:
+            self._status.renewed()
+        elif self._status.state is LinkState.CONNECTING:
             self._status.failed(LinkFailure.unreachable(connection.lost_reason))
         if self._status.is_final and self._service is not None:
             self._service.stopService()

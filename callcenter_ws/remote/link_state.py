@@ -145,6 +145,10 @@ class LinkStatus:
         self._retry_text = f"the connection to the gateway at {self._endpoint} is lost: {reason}"
         self._set(LinkState.UNREACHABLE, reason)
 
+    def renewed(self) -> None:
+        """Note that the daemon ended an attempt itself, to make another one at once: no failure is logged."""
+        self._retry_text = ""
+
     def failed(self, failure: LinkFailure) -> None:
         """Note that an attempt has failed."""
         if self.state is LinkState.STOPPED:
@@ -167,9 +171,9 @@ class LinkStatus:
         self._refused(refusal)
 
     def retry_delay(self) -> float:
-        """Return the seconds until the next attempt, and log why it is needed."""
+        """Return the seconds until the next attempt, and log why it is needed unless it is no failure."""
         delay = self._backoffs.get(self.state, self._backoff).delay()
-        if self.state is not LinkState.STOPPED and not self.is_final:
+        if self._retry_text and self.state is not LinkState.STOPPED and not self.is_final:
             level = LogLevel.error if self.state is LinkState.REFUSED else LogLevel.warn
             self._log.failed(self._retry_text, delay, level=level)
         return delay

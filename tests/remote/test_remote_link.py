@@ -333,3 +333,13 @@ def test_reasons_are_in_words(error: Exception, text: str) -> None:
 
 def test_a_reason_names_the_peer() -> None:
     assert connection_reason(ConnectionDone(), "the exchange") == "the exchange closed the connection"
+
+
+def test_an_attempt_that_the_daemon_ends_itself_is_no_failure(info_log: Any) -> None:
+    recorder = Recorder()
+    recorder.status.renewed()
+    assert recorder.status.retry_delay() < 0.3
+    assert "retrying" not in str(info_log)
+    recorder.status.failed(LinkFailure.unreachable("connection refused"))
+    recorder.status.retry_delay()
+    assert "cannot reach the gateway at tcp:gw:1: connection refused; retrying" in str(info_log)
