@@ -41,7 +41,7 @@ class Subject:
         owners: the sources that created it, the nearest first.
         queue_name: its queue.
         agents: who handles it now: the agents of the call, or the agent of the chat.
-        handled_by: who has handled the call, whether still or before.
+        handled_by: the agents that handle the call or handled it before.
         rings: whether it is a call that no agent has answered yet.
         in_claimed_queue: whether the user is a member of a queue of the asker's claim.
     """

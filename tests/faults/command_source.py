@@ -1,7 +1,7 @@
 """A source for the fault tests of commands: writes down what it carries out, and answers soon, late or never.
 
-Each command that is carried out is one line of a file, written before anything is told of it: what was done is known,
-also if the process is killed the moment after. Calls of its agents come and go meanwhile.
+It appends a line to a file before it carries a command out and before it answers, so that what was done is known also
+if the process is killed the moment after. It publishes calls of its agents meanwhile.
 """
 
 from __future__ import annotations
