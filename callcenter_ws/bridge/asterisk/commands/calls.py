@@ -84,18 +84,29 @@ def hangup_of(channel: str) -> Action:
     return Action.of("Hangup", Channel=channel)
 
 
-def _transfer_by(exchange: ExchangeState, agent: Channel, destination: str) -> Step:
+def transfer_proof(event: str, uniqueid_field: str, agent: Channel) -> Proof:
+    """Return what tells that an agent has transferred a call.
+
+    Args:
+        event: of the exchange; ``uniqueid_field``: its field with the channel of the agent.
+
+    Raises:
+        CommandFailed: by what is returned, ``rejected``: the exchange says that the transfer failed.
+    """
+
     def is_transferred(message: AmiMessage | None) -> bool:
-        if message is None or message.name != "BlindTransfer":
-            return False
-        if message.get("TransfererUniqueid") != agent.uniqueid:
+        if message is None or message.name != event or message.get(uniqueid_field) != agent.uniqueid:
             return False
         if message.get("Result") != "Success":
             raise CommandFailed(OutcomeCode.REJECTED, "the exchange refuses the transfer")
         return True
 
+    return is_transferred
+
+
+def _transfer_by(exchange: ExchangeState, agent: Channel, destination: str) -> Step:
     action = Action.of("BlindTransfer", Channel=agent.name, Context=exchange.settings.context, Exten=destination)
-    return Step([action], proof=is_transferred)
+    return Step([action], proof=transfer_proof("BlindTransfer", "TransfererUniqueid", agent))
 
 
 def _redirect(exchange: ExchangeState, customer: Channel, destination: str) -> Step:

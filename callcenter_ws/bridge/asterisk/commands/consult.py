@@ -7,14 +7,13 @@ Local channel ``…;1`` in the agent's name. The target has answered when that c
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import cast
 
 from callcenter_ws.bridge.asterisk.channels import Channel
-from callcenter_ws.bridge.asterisk.commands.calls import check_destination, hangup_of, talking_agent
+from callcenter_ws.bridge.asterisk.commands.calls import check_destination, hangup_of, talking_agent, transfer_proof
 from callcenter_ws.bridge.asterisk.commands.checked_command import CheckedCommand
 from callcenter_ws.bridge.asterisk.commands.exchange_state import ExchangeState
-from callcenter_ws.bridge.asterisk.commands.steps import Action, Script, Step
+from callcenter_ws.bridge.asterisk.commands.steps import Action, Proof, Script, Step
 from callcenter_ws.bridge.asterisk.message import AmiMessage
 from callcenter_ws.bridge.call import Call
 from callcenter_ws.events.commands import Consult, EndConsultation, OutcomeCode
@@ -47,16 +46,8 @@ def complete(exchange: ExchangeState, command: CheckedCommand) -> Script:
     """Connect customer and target: the agent's phone is hung up. ``AttendedTransfer`` proves it."""
     agent = _consulting(exchange, command, cast(EndConsultation, command.payload).call_id, must_be_answered=True)
 
-    def is_transferred(message: AmiMessage | None) -> bool:
-        if message is None or message.name != "AttendedTransfer":
-            return False
-        if message.get("OrigTransfererUniqueid") != agent.uniqueid:
-            return False
-        if message.get("Result") != "Success":
-            raise CommandFailed(OutcomeCode.REJECTED, "the exchange refuses the transfer")
-        return True
-
-    yield Step([hangup_of(agent.name)], proof=is_transferred)
+    proof = transfer_proof("AttendedTransfer", "OrigTransfererUniqueid", agent)
+    yield Step([hangup_of(agent.name)], proof=proof)
     return None
 
 
@@ -90,9 +81,7 @@ def _consulting(exchange: ExchangeState, command: CheckedCommand, call_id: str, 
     return agent
 
 
-def _answer_of_target(
-    exchange: ExchangeState, call: Call, agent: Channel, destination: str
-) -> Callable[[AmiMessage | None], bool]:
+def _answer_of_target(exchange: ExchangeState, call: Call, agent: Channel, destination: str) -> Proof:
     name = f"Local/{destination}@{exchange.settings.context}-"
     members = frozenset(call.members)
     found: list[str] = []
