@@ -6,10 +6,10 @@ export const STATES = ["ringing", "talking", "hold", "wrap_up", "busy", "availab
 /** Seconds; a state that is not listed has no limit. @type {{[state: string]: number}} */
 export const DEFAULTS = { ringing: 30, talking: 600, hold: 120, wrap_up: 120, break: 900, away: 900 };
 
-const KEY = "callcenter-ws supervisor limits";
+const NAME = "limits";
 const MAX_SECONDS = 86_400;
 
-/** @typedef {{getItem: (key: string) => string | null, setItem: (key: string, value: string) => void, removeItem: (key: string) => void}} Store */
+/** @typedef {{get: (name: string, otherwise: any) => any, set: (name: string, value: unknown) => void}} Memory as `machine` of ../staff/memory.js */
 
 /** @param {unknown} value @returns {number | null} seconds, or null for no limit */
 function secondsOf(value) {
@@ -20,22 +20,14 @@ function secondsOf(value) {
 export class Limits {
   /** @type {{[state: string]: number | null}} */
   #known;
-  #storage;
+  #memory;
 
-  /** @param {Store | null} storage where they are remembered; a browser may refuse that */
-  constructor(storage) {
-    this.#storage = storage;
-    this.#known = { ...DEFAULTS, ...this.#read() };
-  }
-
-  /** @returns {{[state: string]: number | null}} */
-  #read() {
-    try {
-      const given = JSON.parse(this.#storage?.getItem(KEY) ?? "{}");
-      return Object.fromEntries(STATES.filter((state) => state in given).map((state) => [state, secondsOf(given[state])]));
-    } catch {
-      return {};
-    }
+  /** @param {Memory} memory where they are remembered */
+  constructor(memory) {
+    this.#memory = memory;
+    const given = memory.get(NAME, {}) ?? {};
+    const known = STATES.filter((state) => given[state] !== undefined).map((state) => [state, secondsOf(given[state])]);
+    this.#known = { ...DEFAULTS, ...Object.fromEntries(known) };
   }
 
   /** Return the limit of a state in seconds; null without one. @param {string} state */
@@ -46,23 +38,13 @@ export class Limits {
   /** Change limits, and remember them. @param {{[state: string]: unknown}} given */
   set(given) {
     this.#known = Object.fromEntries(STATES.map((state) => [state, secondsOf(given[state])]));
-    this.#write(JSON.stringify(this.#known));
+    this.#memory.set(NAME, this.#known);
   }
 
   /** Return to the defaults. */
   reset() {
     this.#known = { ...DEFAULTS };
-    this.#write(null);
-  }
-
-  /** @param {string | null} text */
-  #write(text) {
-    try {
-      if (text === null) this.#storage?.removeItem(KEY);
-      else this.#storage?.setItem(KEY, text);
-    } catch {
-      // They hold until the page is left.
-    }
+    this.#memory.set(NAME, null);
   }
 
   /**
