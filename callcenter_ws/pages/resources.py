@@ -14,10 +14,17 @@ from callcenter_ws.http.responses import JsonNotFound, JsonResource, Response
 from callcenter_ws.pages.files import StaticFile, StaticFiles
 from callcenter_ws.pages.policy import HEADERS, frame_headers
 
-_PAGES = {b"": "login", b"login": "login", b"wallboard": "wallboard", b"live": "live"}
+_PAGES = {
+    b"": "login",
+    b"login": "login",
+    b"desk": "desk",
+    b"supervisor": "supervisor",
+    b"wallboard": "wallboard",
+    b"live": "live",
+}
 """The path segments of the pages, and their files."""
 
-_EMBEDDABLE = frozenset({"wallboard", "live"})
+_EMBEDDABLE = frozenset({"desk", "supervisor", "wallboard", "live"})
 """The pages that listed sites may show in a frame. A form for passwords is never one."""
 
 _CLIENT = {

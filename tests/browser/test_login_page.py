@@ -43,15 +43,15 @@ def test_a_click_signs_in_at_the_demo_and_out_again_in_all_tabs(own_context: Con
     tab.wait_for(f"{VIEW} === 'demo'")
     roles = "[...document.querySelectorAll('[data-role]')].map((one) => one.dataset.role)"
     assert tab.evaluate(roles) == ["supervisor", "agent", "wallboard"]
-    tab.click("[data-role=supervisor]")
-    tab.wait_for("location.pathname === '/live' && document.querySelector('[data-state=live]')")
+    tab.click("[data-role=agent]")
+    tab.wait_for("location.pathname === '/desk' && document.querySelector('[data-state=live]')")
     (cookie,) = own_context.cookies()
     assert (cookie["path"], cookie["httpOnly"], cookie["sameSite"]) == ("/session/token", True, "Strict")
     # No script can read a token, and none is stored.
     assert tab.evaluate("document.cookie + localStorage.length + sessionStorage.length") == "00"
     other = own_context.open(demo.url("/login"))
     other.wait_for(f"{VIEW} === 'signed_in'")
-    assert "Demo Supervisor" in other.text("#login p")
+    assert "Amara Okafor" in other.text("#login p")
     other.click("[data-action=sign-out]")
     other.wait_for(f"{VIEW} === 'demo'")
     tab.wait_for("location.pathname === '/login'")
@@ -65,8 +65,8 @@ def test_only_pages_of_the_gateway_come_next(tab: Tab, demo: Demo, wanted: str) 
     tab.navigate(demo.url(f"/login?next={quote(wanted, safe='')}"))
     tab.wait_for(f"{VIEW} === 'demo'")
     tab.click("[data-role=agent]")
-    # An agent comes to the live view by default, too.
-    tab.wait_for("location.pathname === '/live'")
+    # An agent comes to the desk by default.
+    tab.wait_for(f"location.pathname === '{'/live' if wanted.startswith('/live') else '/desk'}'")
     query = tab.evaluate("location.search + location.hash")
     assert query == ("?x=1#y" if wanted.startswith("/live") else "")
 
@@ -94,7 +94,7 @@ def test_a_name_and_a_password_sign_in(tab: Tab, demo: Demo) -> None:
     assert tab.text(".problem") == "The name or the password is wrong."
     tab.type("[name=password]", PASSWORD)
     tab.key("Enter")
-    tab.wait_for("location.pathname === '/live'")
+    tab.wait_for("location.pathname === '/supervisor'")
     tab.navigate(demo.url("/login"))
     tab.wait_for(f"{VIEW} === 'signed_in'")
     assert NAME in tab.text("#login p")

@@ -145,7 +145,14 @@ def test_a_client_cannot_claim_another_address(cluster: Cluster) -> None:
     ("path", "status"),
     [
         *[("/schemas/", 200), ("/ws", 426), ("/metrics", 404), ("/readyz", 404), ("/livez", 404), ("/other", 404)],
-        *[("/", 200), ("/login", 200), ("/live", 200), ("/wallboard", 200), ("/wallboard?board=floor", 200)],
+        *[
+            ("/", 200),
+            ("/login", 200),
+            ("/desk", 200),
+            ("/live", 200),
+            ("/wallboard", 200),
+            ("/wallboard?board=floor", 200),
+        ],
         *[("/pages/about", 200), ("/client/callcenter-ws-client.js", 200), ("/session/token", 405)],
         *[("/login/x", 404), ("/wallboards", 404), ("/client/", 404), ("/client/other.js", 404)],
     ],

@@ -155,7 +155,7 @@ def assert_commands_work(environment: Path, elsewhere: Path) -> None:
 
 def assert_pages_are_served(demo: Demo) -> None:
     """Assert that all that the pages load, directly or not, is served."""
-    found = {"/", "/login", "/wallboard", "/live", "/client/callcenter-ws-client.js"}
+    found = {"/", "/login", "/desk", "/wallboard", "/live", "/client/callcenter-ws-client.js"}
     unread = set(found)
     while unread:
         path = unread.pop()

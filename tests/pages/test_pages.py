@@ -130,7 +130,7 @@ def test_other_sites_may_load_the_client(demo: Demo, name: str, file: str) -> No
     assert headers["Access-Control-Allow-Origin"] == "*"
 
 
-@pytest.mark.parametrize("page", ["wallboard", "live"])
+@pytest.mark.parametrize("page", ["desk", "wallboard", "live"])
 def test_listed_sites_only_may_show_a_page_in_a_frame(root: JsonNotFound, options: PageOptions, page: str) -> None:
     options.embedders = ("https://site.example", "https://other.example:8443")
     headers = get(root, f"/{page}").headers

@@ -24,6 +24,11 @@ COMPOSED = (
     "event.",
     "state.",
     "window.",
+    "link.",
+    "action.",
+    "button.",
+    "outcome.",
+    "staff.theme.",
 )
 ID = re.compile(r"""["'`]((?:[a-z_]+\.)+[a-z0-9_]+)["'`]""")
 CALL = re.compile(r"""\btext\(\s*["']([^"']+)["']""")
@@ -38,7 +43,10 @@ def sources() -> Iterator[Path]:
 
 
 def texts() -> set[str]:
-    return set(re.findall(r'^  "([a-z0-9_.]+)":', (STATIC / "texts.js").read_text(), re.MULTILINE))
+    tables = [path.read_text() for path in sorted(STATIC.rglob("texts.js"))]
+    found = [one for table in tables for one in re.findall(r'^  "([a-z0-9_.]+)":', table, re.MULTILINE)]
+    assert len(found) == len(set(found)), sorted(one for one in found if found.count(one) > 1)
+    return set(found)
 
 
 def test_each_text_that_is_used_is_in_the_table() -> None:

@@ -1,4 +1,5 @@
-// All texts of the pages, in one table: what a translation replaces. `{name}` stands for a value; of a text with forms,
+// The texts of the pages, in one table: what a translation replaces. Those of /desk, /supervisor and what they share are in
+// texts.js of their folders, which add them to it. `{name}` stands for a value; of a text with forms,
 // `n` chooses one by the rules of the language. What is in brackets is left out if one of its values is empty.
 
 /** The language of the texts, of numbers and of dates. */
@@ -83,6 +84,8 @@ export const TEXTS = {
   "page.product": "callcenter-ws",
   "page.wallboard": "Wallboard",
   "page.live": "Live view",
+  "page.desk": "Desk",
+  "page.supervisor": "Supervisor",
   "page.unreachable": "the gateway does not answer",
 
   "login.title": "Sign in",
@@ -241,6 +244,15 @@ export function text(id, values = {}) {
 function formOf(n) {
   plurals ??= new Intl.PluralRules(LANGUAGE);
   return plurals.select(n);
+}
+
+/**
+ * Add the texts of a page to the table. A page has its own only, so that each loads no more than it shows.
+ * @param {{[id: string]: string | {[form: string]: string}}} table
+ */
+export function addTexts(table) {
+  for (const id of Object.keys(table)) if (id in TEXTS && TEXTS[id] !== table[id]) throw new Error(`two texts: ${id}`);
+  Object.assign(TEXTS, table);
 }
 
 /** @param {string} id */

@@ -4,9 +4,16 @@ import { about, ask, session, SessionRefused, signOut, wait } from "../session.j
 import { hasText, isolated, text } from "../texts.js";
 import { html, nothing, render } from "../vendor/lit-html/lit-html.js";
 
-const PAGES = ["/wallboard", "/live"];
+const PAGES = ["/desk", "/supervisor", "/wallboard", "/live"];
 /** Where the browser may be sent after signing in. */
 const NEXT = new Set(PAGES);
+/** The pages of a role; the first one is where it begins. @type {{[role: string]: string[]}} */
+const PAGES_OF = {
+  agent: ["/desk", "/wallboard", "/live"],
+  supervisor: ["/supervisor", "/desk", "/wallboard", "/live"],
+  admin: ["/supervisor", "/desk", "/wallboard", "/live"],
+  wallboard: ["/wallboard", "/live"],
+};
 const ROLES = ["supervisor", "agent", "wallboard"];
 const BUSY_SECONDS = 5;
 
@@ -79,7 +86,7 @@ const signedIn = () => html`
   ${title("login.signed_in.title")}
   <p>${text("login.signed_in.as", { name: isolated(state.user.name || state.user.user_id), role: role(state.user.role), tenant: isolated(state.user.tenant_id) })}</p>
   <nav class="choices">
-    ${PAGES.map((path, at) => html`<a class=${at ? "button" : "button main"} href=${path}>${text(`page.${path.slice(1)}`)}</a>`)}
+    ${pagesOf(state.user).map((path, at) => html`<a class=${at ? "button" : "button main"} href=${path}>${text(`page.${path.slice(1)}`)}</a>`)}
   </nav>
   <hr>
   ${state.demo.length ? html`<button data-action="demo" @click=${() => show({ view: "demo", problem: "" })}>${text("login.demo.other")}</button>` : nothing}
@@ -128,8 +135,11 @@ function next() {
 }
 
 /** @param {{role: string}} user */
+const pagesOf = ({ role }) => PAGES_OF[role] ?? ["/live"];
+
+/** @param {{role: string}} user */
 function goOn(user) {
-  location.replace(next() ?? (user.role === "wallboard" ? "/wallboard" : "/live"));
+  location.replace(next() ?? pagesOf(user)[0]);
 }
 
 const password = () => /** @type {HTMLInputElement | null} */ (root.querySelector("[name=password]"));

@@ -1,0 +1,78 @@
+// The page /desk: the regions of an agent's desk, and what they share.
+
+import "../staff/texts.js";
+import "./texts.js";
+import { openClient } from "../session.js";
+import { Actions } from "../staff/actions.js";
+import { startClock } from "../staff/clock.js";
+import { onceAFrame } from "../staff/frame.js";
+import { applyTheme, Head, isOld } from "../staff/head.js";
+import { Keys } from "../staff/keys.js";
+import { text } from "../texts.js";
+import { html, render } from "../vendor/lit-html/lit-html.js";
+import { mountChats } from "./chats/pane.js";
+import { mountFigures } from "./figures.js";
+import { mountNotifications } from "./notifications.js";
+
+/**
+ * What the regions of the desk share. `changed` has `actions.view` and the header drawn again; `onActions` calls back when a
+ * command, or what may be done, has changed; `announce` has a screen reader say something, once.
+ * @typedef {{client: import("../client.js").Client, actions: Actions, keys: Keys, changed: () => void,
+ *   onActions: (callback: () => void) => void, announce: (words: string) => void}} Context
+ */
+
+applyTheme();
+document.title = text("desk.title");
+const root = /** @type {HTMLElement} */ (document.getElementById("desk"));
+/** @type {(() => void)[]} */
+const callbacks = [];
+let announced = "";
+
+const client = openClient();
+startClock(() => client.now());
+const changed = onceAFrame(() => {
+  root.toggleAttribute("data-old", isOld(client));
+  render(head.view(), places.head);
+  render(html`${actions.view()}<p class="unseen" role="status">${announced}</p>`, places.actions);
+});
+const actions = new Actions(client, {
+  changed: () => {
+    changed();
+    for (const callback of callbacks) callback();
+  },
+});
+const head = new Head(client, { page: "desk", changed });
+
+/** The regions are drawn by their modules, each for itself. */
+render(
+  html`
+    <div id="head"></div>
+    <main>
+      <h1 class="unseen">${text("desk.title")}</h1>
+      <section id="state"></section>
+      <section id="calls" aria-label=${text("desk.calls")}></section>
+      <section id="chats"></section>
+      <aside aria-label=${text("desk.side")}><section id="notifications"></section><section id="figures"></section></aside>
+    </main>
+    <div id="actions"></div>`,
+  root,
+);
+const place = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
+const places = { head: place("head"), actions: place("actions") };
+
+/** @type {Context} */
+const context = {
+  client,
+  actions,
+  keys: new Keys(),
+  changed,
+  onActions: (callback) => void callbacks.push(callback),
+  announce: (words) => {
+    announced = words;
+    changed();
+  },
+};
+mountChats(place("chats"), context);
+mountNotifications(place("notifications"), context);
+mountFigures(place("figures"), context);
+changed();
