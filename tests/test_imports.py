@@ -22,7 +22,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("auth", "broker"),
     ("sources",),
     ("delivery",),
-    ("commands",),
+    ("commands", "call_log"),
     ("requests", "cluster", "config"),
     ("figures", "webhooks", "ops"),
     ("amp", "http", "ws"),

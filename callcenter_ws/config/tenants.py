@@ -91,6 +91,11 @@ def is_enabled(statistics: StatisticsSettings, tenant: TenantSettings | None) ->
     return statistics.enabled if own is None else own
 
 
+def time_zone_of(statistics: StatisticsSettings, tenant: TenantSettings | None) -> str:
+    """Return the time zone of a tenant; ``tenant``: its own settings, None without any."""
+    return (None if tenant is None else tenant.statistics.time_zone) or statistics.time_zone
+
+
 def settings_table(statistics: StatisticsSettings, tenant: TenantSettings | None) -> SettingsTable:
     """Return what the settings say about the figures of a tenant.
 
@@ -99,7 +104,7 @@ def settings_table(statistics: StatisticsSettings, tenant: TenantSettings | None
     """
     own = TenantStatistics() if tenant is None else tenant.statistics
     base = Settings(
-        time_zone=own.time_zone or statistics.time_zone,
+        time_zone=time_zone_of(statistics, tenant),
         service_level_ms=round(statistics.service_level_seconds * 1000),
         service_level_target=statistics.service_level_target,
         short_abandon_ms=round(statistics.short_abandon_seconds * 1000),

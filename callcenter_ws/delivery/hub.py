@@ -517,6 +517,11 @@ class Hub:
                 yield
         self._burst = burst_of(self.limits)
 
+    @property
+    def agent_calls(self) -> AgentCalls:
+        """The calls that agents see."""
+        return self._agent_calls
+
     def agent_policy(self, role: Role) -> JsonObject | None:
         """Return which calls and chats agents see, as ``welcome`` and ``reset`` tell them; None for other roles."""
         if role is not Role.AGENT:

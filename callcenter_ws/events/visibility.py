@@ -6,8 +6,9 @@ They depend only on the principal and the event, so that live delivery, replay a
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Literal
+from typing import Literal, Protocol
 
+from callcenter_ws.events.catalogue import EventType
 from callcenter_ws.events.event import UNASSIGNED, Event
 from callcenter_ws.events.principal import Principal, Role
 
@@ -18,13 +19,45 @@ AgentChats = Literal["own", "all"]
 """``own``: agents see only chats assigned to them, and unassigned ones of their queues. ``all``: every chat."""
 
 
+class SeenEvent(Protocol):
+    """What the rules depend on of an event. ``Event`` has it, and so has what is kept of one later."""
+
+    @property
+    def type(self) -> EventType:
+        """Its type."""
+
+    @property
+    def tenant_id(self) -> str:
+        """Its tenant."""
+
+    @property
+    def user_id(self) -> str | None:
+        """The only user that it is for, or None."""
+
+    @property
+    def queue_name(self) -> str | None:
+        """The queue that it concerns."""
+
+    @property
+    def session_id(self) -> str | None:
+        """The chat session that it belongs to."""
+
+    @property
+    def private(self) -> bool:
+        """Whether no visitor may see it."""
+
+    @property
+    def agents(self) -> tuple[str, ...]:
+        """The agents that handle what it concerns."""
+
+
 def may_ever_see(role: Role, audience: Collection[Role]) -> bool:
     """Return whether a role may ever see an event type with this audience."""
     return role in audience
 
 
 def may_see(
-    principal: Principal, event: Event, agent_calls: AgentCalls = "all", agent_chats: AgentChats = "own"
+    principal: Principal, event: SeenEvent, agent_calls: AgentCalls = "all", agent_chats: AgentChats = "own"
 ) -> bool:
     """Return whether ``principal`` may see ``event``.
 
@@ -44,7 +77,7 @@ def may_see(
     return _queue_is_in_claim(principal, event)
 
 
-def _queue_is_in_claim(principal: Principal, event: Event) -> bool:
+def _queue_is_in_claim(principal: Principal, event: SeenEvent) -> bool:
     if principal.queues is None or not event.type.of_queue:
         return True
     return event.queue_name is not None and event.queue_name in principal.queues
@@ -63,7 +96,7 @@ def group_may_see(
     return may_see(principal, event, agent_calls, agent_chats)
 
 
-def _agent_may_see(principal: Principal, event: Event, agent_calls: AgentCalls, agent_chats: AgentChats) -> bool:
+def _agent_may_see(principal: Principal, event: SeenEvent, agent_calls: AgentCalls, agent_chats: AgentChats) -> bool:
     if principal.user_id in event.agents:
         return True
     if event.type.of_chat:
@@ -73,7 +106,7 @@ def _agent_may_see(principal: Principal, event: Event, agent_calls: AgentCalls, 
     return _queue_is_in_claim(principal, event)
 
 
-def _chat_waits(principal: Principal, event: Event) -> bool:
+def _chat_waits(principal: Principal, event: SeenEvent) -> bool:
     """Return whether the chat is unassigned, before or after the event, and of a queue of the agent or of none."""
     if event.agents and UNASSIGNED not in event.agents:
         return False

@@ -31,6 +31,7 @@ from callcenter_ws.gateway.descriptors import Descriptors, divide_descriptors
 from callcenter_ws.gateway.endpoints import WebSocketEndpoints
 from callcenter_ws.gateway.log import TwistedConnectionLog
 from callcenter_ws.gateway.network_limits import peer_limits
+from callcenter_ws.http.calls import CallsResource
 from callcenter_ws.http.commands import CommandsResource
 from callcenter_ws.http.cors import CorsPolicy
 from callcenter_ws.http.events import EventsResource
@@ -389,6 +390,7 @@ def _ws_resource(
         b"users": UsersResource(authenticator, core.directory),
         b"events": EventsResource(authenticator, core.broadcaster, core.clock),
         b"snapshot": SnapshotResource(authenticator, StateReader(core.hub), writing),
+        b"calls": CallsResource(authenticator, core.call_log, lambda: core.hub.agent_calls, core.clock),
         b"wallboards": WallboardsResource(authenticator, options),
         b"commands": CommandsResource(authenticator, core.commands, core.clock),
     }

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from callcenter_ws.broker.ingest import EventBroadcaster
+from callcenter_ws.call_log.service import CallLog
 from callcenter_ws.commands.audit_lines import CommandAuditLines
 from callcenter_ws.commands.service import CommandService
 from callcenter_ws.config.settings import Settings
+from callcenter_ws.config.tenants import time_zone_of
 from callcenter_ws.config.verification import token_rules
 from callcenter_ws.delivery.hub import Hub, burst_of
 from callcenter_ws.figures.plan import CurrentPlan
@@ -34,6 +36,7 @@ class Core:
         plan: what the settings say about statistics.
         figures: derives the statistics.
         commands: accepts and dispatches commands; ``command_budgets``: how many each user may issue.
+        call_log: the calls of today.
     """
 
     clock: ReactorClock
@@ -46,6 +49,7 @@ class Core:
     figures: Figures
     commands: CommandService
     command_budgets: CommandBudgets
+    call_log: CallLog
 
 
 def instance_name(settings: Settings, handoff: WorkerHandoff | None) -> str:
@@ -106,4 +110,11 @@ def core_of(
         figures=figures_of(reactor, store, hub, plan, instance, settings),
         commands=commands,
         command_budgets=budgets,
+        call_log=CallLog(store.broker, clock, time_zones_of(settings), history_seconds=settings.store.history_seconds),
     )
+
+
+def time_zones_of(settings: Settings) -> Callable[[str], str]:
+    """Return a function that returns the time zone of a tenant, whether or not it has statistics."""
+    statistics, tenants = settings.statistics, settings.tenants.by_name
+    return lambda tenant_id: time_zone_of(statistics, tenants.get(tenant_id))

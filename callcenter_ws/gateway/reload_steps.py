@@ -26,6 +26,7 @@ from callcenter_ws.gateway.authentication import (
     session_key,
     token_sources,
 )
+from callcenter_ws.gateway.core import time_zones_of
 from callcenter_ws.gateway.descriptors import divide_descriptors
 from callcenter_ws.gateway.figure_plan import plan_of
 from callcenter_ws.gateway.network_limits import peer_limit_values
@@ -160,12 +161,13 @@ def _embedders(reloading: Reloading) -> Commit:
 def _tenants(reloading: Reloading) -> Commit:
     """Replace what tenants have: statistics, alerts and their receivers, wallboards, commands."""
     plan, wallboards = plan_of(reloading.new), wallboards_of(reloading.new)
-    core, options = reloading.parts.core, reloading.parts.page_options
+    core, options, time_zones = reloading.parts.core, reloading.parts.page_options, time_zones_of(reloading.new)
     use_command_policy = prepare_command_policy(reloading)
 
     def commit() -> None:
         use_command_policy()
         core.figures.use(plan)
+        core.call_log.time_zone = time_zones
         core.hub.use_figures(core.store.figures, core.plan)
         options.wallboards = wallboards
 

@@ -137,7 +137,8 @@ class GatewayService(MultiService):
         """
         for warning in self.settings.warnings:
             _log.warn("settings: {warning}", warning=warning)
-        self.parts.core.store.open(self.parts.core.hub, self.parts.core.figures, self.parts.core.commands.delivered)
+        core = self.parts.core
+        core.store.open(core.hub, core.figures, core.commands.delivered, core.call_log)
         if self.settings.commands.enabled:
             self.parts.core.commands.start()
         self.parts.core.figures.start()
@@ -207,6 +208,7 @@ class GatewayService(MultiService):
             # The log has what was not written.
             _log.failure("unhandled error while the figures were written")
         await self.parts.core.commands.stop()
+        self.parts.core.call_log.stop()
         await self.parts.core.store.close()
         await self.parts.audit.close()
         # The minute does not end any more.

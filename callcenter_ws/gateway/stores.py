@@ -15,6 +15,7 @@ from callcenter_ws.broker.memory import MemoryBroker
 from callcenter_ws.broker.redis.broker import RedisBroker
 from callcenter_ws.broker.sqlite.broker import SqliteBroker
 from callcenter_ws.broker.sqlite.file import StoreUnusable
+from callcenter_ws.call_log.service import CallLog
 from callcenter_ws.cluster.local_directory import LocalDirectory
 from callcenter_ws.cluster.local_presence import LocalPresence
 from callcenter_ws.cluster.node import Cluster
@@ -95,8 +96,8 @@ class EventStore(Protocol):
             Refusal: the store cannot be reached.
         """
 
-    def open(self, hub: Hub, figures: Figures, commands: Deliver) -> None:
-        """Open the store, and deliver its events to ``hub``, to ``commands`` and then to ``figures``.
+    def open(self, hub: Hub, figures: Figures, commands: Deliver, call_log: CallLog) -> None:
+        """Open the store, and deliver its events to ``hub``, ``commands``, ``call_log`` and then ``figures``.
 
         Raises:
             StartFailed: the store cannot be opened; the reason has been logged.
@@ -170,17 +171,16 @@ class LocalStore:
         """Return nothing: each event is delivered to this process."""
         return ()
 
-    def open(self, hub: Hub, figures: Figures, commands: Deliver) -> None:
+    def open(self, hub: Hub, figures: Figures, commands: Deliver, call_log: CallLog) -> None:
         """Open the store; restore presence and revocations from it.
 
         Raises:
             StartFailed: the file cannot be used. Without it the gateway would lose the events that it accepts.
         """
         failures: list[Failure] = []
+        deliver = _each_of(hub.deliver, commands, call_log.delivered, figures.deliver)
         # A file is opened within the call, before anything else runs, so the outcome is known when it returns.
-        Deferred.fromCoroutine(self.broker.start(_each_of(hub.deliver, commands, figures.deliver))).addErrback(
-            failures.append
-        )
+        Deferred.fromCoroutine(self.broker.start(deliver)).addErrback(failures.append)
         if not failures:
             # The previous process has asked its clients to reconnect, the last of them after this time.
             self.presence.resume(longest_absence(self._limits.drain_timeout))
@@ -270,10 +270,10 @@ class RedisStore:
         """Return the tenants that have published."""
         return await self.broker.known_tenants()
 
-    def open(self, hub: Hub, figures: Figures, commands: Deliver) -> None:
+    def open(self, hub: Hub, figures: Figures, commands: Deliver, call_log: CallLog) -> None:
         """Start to connect. While Redis cannot be reached, ``/readyz`` reports it and connecting is retried."""
-        interrupted = _both_interrupted(hub.interrupted, figures.interrupted)
-        spawn(self.broker.start(_each_of(hub.deliver, commands, figures.deliver), interrupted))
+        interrupted = _each_interrupted(hub.interrupted, call_log.interrupted, figures.interrupted)
+        spawn(self.broker.start(_each_of(hub.deliver, commands, call_log.delivered, figures.deliver), interrupted))
         self._cluster.start()
         self.sources.start()
 
@@ -318,22 +318,21 @@ def _local_broker(reactor: Reactor, clock: ReactorClock, settings: Settings) -> 
     )
 
 
-def _each_of(first: Deliver, second: Deliver, third: Deliver) -> Deliver:
-    """Return a ``Deliver`` that calls three."""
+def _each_of(*receivers: Deliver) -> Deliver:
+    """Return a ``Deliver`` that calls several."""
 
     def deliver(publications: Sequence[Publication]) -> None:
-        first(publications)
-        second(publications)
-        third(publications)
+        for receiver in receivers:
+            receiver(publications)
 
     return deliver
 
 
-def _both_interrupted(first: Interrupted, second: Interrupted) -> Interrupted:
-    """Return an ``Interrupted`` that calls two."""
+def _each_interrupted(*receivers: Interrupted) -> Interrupted:
+    """Return an ``Interrupted`` that calls several."""
 
     def interrupted(tenant_id: str, position: Position) -> None:
-        first(tenant_id, position)
-        second(tenant_id, position)
+        for receiver in receivers:
+            receiver(tenant_id, position)
 
     return interrupted

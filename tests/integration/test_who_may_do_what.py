@@ -300,6 +300,14 @@ def _reads_statistics(query: str) -> Callable[[Actor], str]:
     return read
 
 
+def reads_calls(actor: Actor) -> str:
+    status, _ = actor.gateway.http("/ws/calls/earlier?call_id=unknown", token=actor.token())
+    answer = _reads("/ws/calls")(actor)
+    # Whoever may ask is told that there is no such call.
+    assert (status == 404) is (answer == "yes")
+    return answer
+
+
 def reads_stats_of_node(actor: Actor) -> str:
     return _yes_or_no(actor.http("/ws/stats", tenant_id="*"))
 
@@ -417,6 +425,7 @@ ROWS: dict[str, Callable[[Actor], str]] = {
     "GET /ws/stats of the node, with a token of *": reads_stats_of_node,
     "GET /ws/statistics": _reads_statistics(""),
     "GET /ws/statistics of other agents": _reads_statistics("&agent=another-user"),
+    "GET /ws/calls, GET /ws/calls/earlier": reads_calls,
     "GET /ws/users/USER/online": _reads("/ws/users/101/online"),
     "GET /ws/wallboards": _reads("/ws/wallboards"),
     "GET /ws/snapshot": _reads("/ws/snapshot?events=alert"),

@@ -1,0 +1,200 @@
+"""Answers questions about the calls of today, in slices, with what the asker may see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from callcenter_ws.call_log.callers import caller_key, digits_of
+from callcenter_ws.call_log.day import Call, CallDay, searched_texts
+from callcenter_ws.call_log.record import CallRecord
+from callcenter_ws.call_log.visible import Viewer
+from callcenter_ws.runtime.background import next_turn
+from callcenter_ws.runtime.clock import Clock
+from callcenter_ws.runtime.json import JsonObject
+from callcenter_ws.statistics.occurrence import instant_text
+from callcenter_ws.statistics.records import NEVER
+
+CALLS_PER_STEP = 64
+"""Calls that are looked at between two looks at the time: less than a millisecond, as a rule."""
+
+SECONDS_PER_TURN = 0.004
+"""Time after which a turn of the reactor looks at no further calls."""
+
+MAX_EARLIER = 5
+"""Earlier calls of a caller that are described."""
+
+MIN_DIGITS = 3
+"""Digits of a search that are also compared with those of numbers alone."""
+
+_NUMBER_CHARACTERS = frozenset("0123456789+()-./ ")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallFilter:
+    """Which calls are asked for; None: all.
+
+    Attributes:
+        search: part of a caller's number or name, an agent's id or name, a call's id or destination.
+        agent: id of an agent; its name is compared without regard to case.
+        queue: a queue that the call was in.
+        state: of ``record.STATES``.
+    """
+
+    search: str | None = None
+    caller_id: str | None = None
+    agent: str | None = None
+    queue: str | None = None
+    state: str | None = None
+
+
+class _Matcher:
+    """Decides whether calls match a filter."""
+
+    def __init__(self, wanted: CallFilter, names: dict[str, str]) -> None:
+        self._wanted = wanted
+        self._search = None if wanted.search is None else wanted.search.strip().casefold()
+        self._digits = _digits_to_compare(self._search or "")
+        self._searched_agents = frozenset(_agents_named(names, lambda name: (self._search or "") in name))
+        agent = (wanted.agent or "").casefold()
+        self._agents = frozenset([wanted.agent or "", *_agents_named(names, lambda name: name == agent)])
+
+    def may_match(self, call: Call) -> bool:
+        """Return False if no part of a call matches: what a user sees is never more than the call."""
+        return not self._search or self._has_text(call.record, call.texts)
+
+    def matches(self, record: CallRecord, texts: Callable[[], tuple[str, str]]) -> bool:
+        """Return whether what a user sees of a call matches."""
+        wanted = self._wanted
+        if wanted.state is not None and record.state != wanted.state:
+            return False
+        if wanted.queue is not None and wanted.queue not in record.queues:
+            return False
+        if wanted.agent is not None and self._agents.isdisjoint([record.agent_id, *record.agents]):
+            return False
+        if wanted.caller_id is not None and caller_key(record.caller_id) != caller_key(wanted.caller_id):
+            return False
+        return not self._search or self._has_text(record, texts())
+
+    def _has_text(self, record: CallRecord, texts: tuple[str, str]) -> bool:
+        text, digits = texts
+        if (self._search or "") in text or (self._digits and self._digits in digits):
+            return True
+        return bool(self._searched_agents) and not self._searched_agents.isdisjoint([record.agent_id, *record.agents])
+
+
+def _digits_to_compare(search: str) -> str:
+    """Return the digits of a search for a number, without the prefix of a country or of long distance."""
+    if not _NUMBER_CHARACTERS.issuperset(search):
+        return ""
+    digits = digits_of(search).lstrip("0")
+    return digits if len(digits) >= MIN_DIGITS else ""
+
+
+def _agents_named(names: dict[str, str], is_wanted: Callable[[str], bool]) -> Iterator[str]:
+    return (agent_id for agent_id, name in names.items() if is_wanted(name.casefold()))
+
+
+async def find(
+    day: CallDay, viewer: Viewer, wanted: CallFilter, limit: int, clock: Clock
+) -> tuple[Sequence[CallRecord], bool]:
+    """Return the newest calls of a day that a user sees and that match, and whether there are more."""
+    matcher = _Matcher(wanted, day.names)
+    found: list[CallRecord] = []
+    ends = clock.monotonic() + SECONDS_PER_TURN
+    for number, call in enumerate(_candidates(day, wanted), 1):
+        record = _matching(call, viewer, matcher) if call.is_of(day.start) else None
+        if record is not None:
+            if len(found) == limit:
+                return found, True
+            found.append(record)
+        if number % CALLS_PER_STEP == 0 and clock.monotonic() >= ends:
+            await next_turn(clock)
+            ends = clock.monotonic() + SECONDS_PER_TURN
+    return found, False
+
+
+def _candidates(day: CallDay, wanted: CallFilter) -> Sequence[Call]:
+    """Return the calls that may match, newest first."""
+    key = caller_key(wanted.caller_id)
+    return day.newest_first() if key is None else list(reversed(day.by_caller.get(key, [])))
+
+
+def _matching(call: Call, viewer: Viewer, matcher: _Matcher) -> CallRecord | None:
+    """Return what a user sees of a call; None if that is nothing, or does not match."""
+    if not matcher.may_match(call):
+        return None
+    record = viewer.record(call)
+    if record is None:
+        return None
+    texts = (lambda: call.texts) if record is call.record else (lambda: searched_texts(record))
+    return record if matcher.matches(record, texts) else None
+
+
+def described(record: CallRecord, names: dict[str, str]) -> JsonObject:
+    """Return a call as ``GET /ws/calls`` has it."""
+    disposition = record.disposition
+    return {
+        "call_id": record.call_id,
+        "state": record.state,
+        "outcome": record.outcome,
+        "direction": record.direction,
+        "caller_id": record.caller_id,
+        "caller_name": record.caller_name,
+        "destination": record.destination,
+        "queue_name": record.queue_name,
+        "queues": list(record.queues),
+        "agent_id": record.agent_id,
+        "agent_name": names.get(record.agent_id or ""),
+        "agents": [{"id": agent_id, "name": names.get(agent_id)} for agent_id in record.agents],
+        "started_at": instant_text(record.begun),
+        "answered_at": _instant(record.answered),
+        "ended_at": _instant(record.ended),
+        "wait_seconds": _seconds(record.waited),
+        "talk_seconds": _seconds(record.talk),
+        "transfers": record.transfers,
+        "disposition": None
+        if disposition is None
+        else {"code": disposition.code, "label": disposition.label, "note": disposition.note},
+    }
+
+
+def earlier(day: CallDay, call: Call, seen: CallRecord) -> JsonObject:
+    """Return the earlier calls of the same caller, as ``GET /ws/calls/earlier`` has them.
+
+    They are counted in the whole tenant. What is told of them is safe for each agent: time, queue, outcome, agent and
+    disposition without the note.
+    """
+    key = None if seen.direction == "outbound" else caller_key(seen.caller_id)
+    if key is None:
+        return {"call_id": seen.call_id, "caller_id": None, "today": 0, "calls": []}
+    found = [
+        one
+        for one in day.by_caller.get(key, [])
+        if one.seq < call.seq and one.record.direction != "outbound" and one.is_of(day.start)
+    ]
+    return {
+        "call_id": seen.call_id,
+        "caller_id": seen.caller_id,
+        "today": len(found),
+        "calls": [_earlier_call(one.record, day.names) for one in reversed(found[-MAX_EARLIER:])],
+    }
+
+
+def _earlier_call(record: CallRecord, names: dict[str, str]) -> JsonObject:
+    disposition = record.disposition
+    return {
+        "started_at": instant_text(record.begun),
+        "queue_name": record.queue_name,
+        "outcome": record.outcome,
+        "agent_name": names.get(record.agent_id or "", record.agent_id),
+        "disposition": None if disposition is None else {"code": disposition.code, "label": disposition.label},
+    }
+
+
+def _instant(at: int) -> str | None:
+    return None if at == NEVER else instant_text(at)
+
+
+def _seconds(milliseconds: int | None) -> float | None:
+    return None if milliseconds is None else milliseconds / 1000

@@ -1,0 +1,159 @@
+"""Steps: what is kept of one event of a call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from callcenter_ws.events.catalogue import EventType
+from callcenter_ws.events.publication import Publication
+from callcenter_ws.statistics.occurrence import AHEAD_MS, text_of, timestamp_ms
+
+MAX_TEXT = 255
+"""Characters of a name or a label that are kept."""
+
+MAX_NOTE = 1_000
+"""Characters of a note that are kept."""
+
+_Id = str | int | None
+
+
+class Facts(msgspec.Struct, gc=False):
+    """The fields of ``CallPayload`` that the log keeps; others are skipped when decoding."""
+
+    direction: str | None = None
+    caller_id: _Id = None
+    caller_name: str | None = None
+    destination: _Id = None
+    queue_name: _Id = None
+    agent_id: _Id = None
+    agent_name: str | None = None
+    started_at: str | None = None
+
+
+class Answered(Facts, gc=False):
+    """``call.answered``."""
+
+    wait_seconds: float | None = None
+
+
+class Transferred(Facts, gc=False):
+    """``call.transferred``."""
+
+    transfer_type: str | None = None
+    to_agent_id: _Id = None
+
+
+class Left(Facts, gc=False):
+    """``queue.left``."""
+
+    reason: str | None = None
+    wait_seconds: float | None = None
+
+
+class Abandoned(Facts, gc=False):
+    """``call.abandoned``; senders may add a field ``reason`` of any type."""
+
+    wait_seconds: float | None = None
+
+
+class Ended(Facts, gc=False):
+    """``call.ended``."""
+
+    ended_by: str | None = None
+    talk_seconds: float | None = None
+    wait_seconds: float | None = None
+
+
+class Disposed(msgspec.Struct, gc=False):
+    """``call.disposition``, which has none of the other fields of calls."""
+
+    code: str = ""
+    label: str | None = None
+    note: str | None = None
+    queue_name: _Id = None
+    agent_id: _Id = None
+
+
+class Seen(msgspec.Struct, gc=False):
+    """``agent.login`` and ``agent.state.changed``: an agent and its name."""
+
+    user_id: _Id = None
+    username: str = ""
+
+
+class Step(msgspec.Struct, gc=False):
+    """One event of a call; not scanned by the garbage collector, since it refers to texts and numbers only.
+
+    Attributes:
+        at: when it happened, never more than two seconds after ``received``; Unix milliseconds, as ``received``.
+        received: when the gateway received it.
+        queue_name, agents: by which it is decided who may see it (``events.visibility``).
+    """
+
+    type: EventType
+    facts: Facts | Disposed
+    at: int
+    received: int
+    queue_name: str | None
+    agents: tuple[str, ...]
+
+
+_STRUCTS: dict[str, type[Facts] | type[Disposed]] = {
+    "call.incoming": Facts,
+    "call.ringing": Facts,
+    "call.missed": Facts,
+    "call.answered": Answered,
+    "call.hold": Facts,
+    "call.unhold": Facts,
+    "call.transferred": Transferred,
+    "call.abandoned": Abandoned,
+    "call.ended": Ended,
+    "queue.joined": Facts,
+    "queue.left": Left,
+    "call.disposition": Disposed,
+}
+
+_DECODERS: dict[str, Callable[[bytes], Facts | Disposed]] = {
+    name: msgspec.json.Decoder(struct).decode for name, struct in _STRUCTS.items()
+}
+
+CALL_TYPES = frozenset(_STRUCTS)
+"""The types of events that a call consists of."""
+
+NAME_TYPES = frozenset({"agent.login", "agent.state.changed"})
+"""The types of events from which the names of agents are known."""
+
+_decode_seen = msgspec.json.Decoder(Seen).decode
+
+
+def step_of(publication: Publication) -> Step:
+    """Return what is kept of an event of ``CALL_TYPES``.
+
+    Raises:
+        msgspec.DecodeError: the payload is not what the catalogue declares.
+    """
+    event = publication.event
+    facts = _DECODERS[event.type.name](event.payload)
+    if isinstance(facts, Disposed):
+        facts.label, facts.note = _cut(facts.label, MAX_TEXT), _cut(facts.note, MAX_NOTE)
+    else:
+        facts.caller_name, facts.agent_name = _cut(facts.caller_name, MAX_TEXT), _cut(facts.agent_name, MAX_TEXT)
+    received = event.received_ms
+    at = min(timestamp_ms(event.timestamp), received + AHEAD_MS)
+    return Step(event.type, facts, at, received, event.queue_name, event.agents)
+
+
+def agent_name_of(publication: Publication) -> tuple[str, str] | None:
+    """Return the id and the name of the agent of an event of ``NAME_TYPES``; None if it has no name."""
+    try:
+        seen = _decode_seen(publication.event.payload)
+    except msgspec.DecodeError:
+        return None
+    agent_id = text_of(seen.user_id)
+    return (agent_id, seen.username[:MAX_TEXT]) if agent_id and seen.username else None
+
+
+def _cut(text: str | None, length: int) -> str | None:
+    return None if text is None else text[:length]
