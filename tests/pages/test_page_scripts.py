@@ -35,7 +35,7 @@ def node(*arguments: str) -> str:
 
 
 @has_node
-@pytest.mark.parametrize(("folder", "least"), [("wallboard", 30), ("live", 8), ("supervisor", 20)])
+@pytest.mark.parametrize(("folder", "least"), [("wallboard", 30), ("live", 8), ("supervisor", 20), ("desk", 20)])
 def test_the_parts_that_need_no_page(folder: str, least: int) -> None:
     tests = sorted(map(str, (Path(__file__).parent / folder).glob("*.test.mjs")))
     output = node("--test", "--test-reporter=tap", *tests)

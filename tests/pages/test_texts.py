@@ -29,6 +29,12 @@ COMPOSED = (
     "button.",
     "outcome.",
     "staff.theme.",
+    "chats.state.",
+    "chats.failed.",
+    "chats.departed.",
+    "notices.severity.",
+    "day.",
+    "ownqueues.",
 )
 ID = re.compile(r"""["'`]((?:[a-z_]+\.)+[a-z0-9_]+)["'`]""")
 CALL = re.compile(r"""\btext\(\s*["']([^"']+)["']""")

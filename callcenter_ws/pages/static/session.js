@@ -126,7 +126,7 @@ export async function read(path) {
  * Return a client of the gateway that has served this page. If it stops because no one is signed in, the browser goes to
  * the page where people sign in; in a frame, the page says that the user is signed out.
  *
- * @param {{events?: string[], queues?: string[], heartbeat?: {idleMs: number, answerMs: number}}} [options]
+ * @param {{events?: string[], queues?: string[], acknowledge?: "auto" | "manual" | false, heartbeat?: {idleMs: number, answerMs: number}}} [options]
  * @returns {import("./client.js").Client}
  */
 export function openClient(options = {}) {

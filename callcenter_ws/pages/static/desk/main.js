@@ -28,7 +28,8 @@ const root = /** @type {HTMLElement} */ (document.getElementById("desk"));
 const callbacks = [];
 let announced = "";
 
-const client = openClient();
+// Notifications are acknowledged when the user dismisses them.
+const client = openClient({ acknowledge: "manual" });
 startClock(() => client.now());
 const changed = onceAFrame(() => {
   root.toggleAttribute("data-old", isOld(client));

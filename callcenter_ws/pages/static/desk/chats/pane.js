@@ -1,4 +1,9 @@
-// The chats of an agent, side by side.
+// The pane of the desk with the user's chats.
 
-/** @param {HTMLElement} _root @param {import("../main.js").Context} _context */
-export function mountChats(_root, _context) {}
+import "./texts.js";
+import { Chats } from "./chats.js";
+
+/** Show the chats. @param {HTMLElement} root @param {import("../main.js").Context} context */
+export function mountChats(root, context) {
+  return new Chats(root, context);
+}
