@@ -17,7 +17,7 @@ PREFLIGHT_SECONDS = 600
 """Time for which a browser may use the answer to a preflight request."""
 
 _PATHS = (b"/ws/", b"/schemas")
-_PUBLIC_FILES = b"/client/"
+_PUBLIC_FILES = (b"/client/", b"/widget.js")
 _WEBSOCKETS = (b"/ws", b"/ws/", b"/ws/public", b"/ws/public/")
 _NO_PATHS = (b"/ws/public",)
 _VARY = {"Vary": "Origin"}

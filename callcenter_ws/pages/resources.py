@@ -34,6 +34,11 @@ _CLIENT = {
 }
 """What sites load from ``/client/``, and its files."""
 
+_WIDGET = "widget.js"
+"""What sites load from ``/widget.js``."""
+
+_FOR_OTHER_SITES = {"Cross-Origin-Resource-Policy": "cross-origin"}
+
 _FOR_EVER = "public, max-age=31536000, immutable"
 _ASK_AGAIN = "no-cache"
 
@@ -127,8 +132,8 @@ def page_resources(options: PageOptions, others: Resource) -> dict[bytes, Resour
         )
     client = resources[b"client"] = JsonNotFound()
     for segment, path in _CLIENT.items():
-        headers = {"Cross-Origin-Resource-Policy": "cross-origin"}
-        client.putChild(segment, FileResource(files.assets[path], _ASK_AGAIN, headers))
+        client.putChild(segment, FileResource(files.assets[path], _ASK_AGAIN, _FOR_OTHER_SITES))
+    resources[_WIDGET.encode()] = FileResource(files.assets[_WIDGET], _ASK_AGAIN, _FOR_OTHER_SITES)
     return resources
 
 

@@ -9,3 +9,6 @@ export const INTERNAL = `
   options pause post rebuild receive received release renew report requests restart resume resumed revisionOf roundTrip sample
   sent serverTime setTimeout start stop stream take takeOver tell tick timers tried tries viewer wait wake wall
 `.trim().split(/\s+/);
+
+/** Those that the widget uses of objects of the browser, too: its bundle keeps them as they are. */
+export const OF_THE_BROWSER = ["resume", "start", "stop"];

@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 
 const client = process.argv[2] ?? join(dirname(fileURLToPath(import.meta.url)), "../../clients/js");
 const ts = createRequire(join(client, "package.json"))("typescript");
-const { INTERNAL } = await import(join(client, "internal.mjs"));
+const { INTERNAL, OF_THE_BROWSER } = await import(join(client, "internal.mjs"));
 const internal = new Set(INTERNAL);
 
 const { config } = ts.readConfigFile(join(client, "tsconfig.json"), ts.sys.readFile);
@@ -25,6 +25,9 @@ function complain(node, text) {
   const file = node.getSourceFile();
   found.add(`${relative(client, file.fileName)}:${file.getLineAndCharacterOfPosition(node.getStart()).line + 1}: ${text}`);
 }
+
+/** Return whether a bundle that has this file has a short name for a member. */
+const isShort = (name, file) => internal.has(name) && !(isIn("src/widget", file) && OF_THE_BROWSER.includes(name));
 
 /** Note a member of this name of a type: it has to be known, and declared by the client. */
 function checkMember(name, type, node) {
@@ -62,14 +65,15 @@ function checkShape(type, what, node, seen = new Set()) {
 const SENT = { post: "sent to other tabs", postMessage: "sent to other tabs", send: "sent to the gateway", request: "sent to the gateway", emit: "told to the page" };
 
 function visit(node) {
-  if (ts.isPropertyAccessExpression(node) && internal.has(node.name.text)) {
+  const file = node.getSourceFile();
+  if (ts.isPropertyAccessExpression(node) && isShort(node.name.text, file)) {
     checkMember(node.name, checker.getTypeAtLocation(node.expression), node);
   }
   if (ts.isBindingElement(node) && ts.isObjectBindingPattern(node.parent)) {
     const name = node.propertyName ?? node.name;
-    if (ts.isIdentifier(name) && internal.has(name.text)) checkMember(name, checker.getTypeAtLocation(node.parent), node);
+    if (ts.isIdentifier(name) && isShort(name.text, file)) checkMember(name, checker.getTypeAtLocation(node.parent), node);
   }
-  if (ts.isObjectLiteralElementLike(node) && node.name && ts.isIdentifier(node.name) && internal.has(node.name.text)) {
+  if (ts.isObjectLiteralElementLike(node) && node.name && ts.isIdentifier(node.name) && isShort(node.name.text, file)) {
     const type = checker.getContextualType(node.parent);
     if (type) checkMember(node.name, type, node);
   }

@@ -15,7 +15,7 @@ from callcenter_ws.pages.vendor import packages
 NODE = shutil.which("node")
 CLIENT = Path(__file__).parents[2] / "clients/js"
 STATIC = Path(__file__).parents[2] / "callcenter_ws/pages/static"
-BUILT = ("client.js", "embed.js", "commands.js")
+BUILT = ("client.js", "embed.js", "commands.js", "widget.js")
 TIMEOUT_SECONDS = 300
 
 has_node = pytest.mark.skipif(NODE is None, reason="node is not installed")

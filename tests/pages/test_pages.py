@@ -20,7 +20,7 @@ from callcenter_ws.pages.resources import FileResource, page_resources
 
 FILES = StaticFiles.load()
 STATIC = Path(__file__).parents[2] / "callcenter_ws" / "pages" / "static"
-BUILT = ("client.js", "embed.js", "commands.js")
+BUILT = ("client.js", "embed.js", "commands.js", "widget.js")
 OURS = sorted(path for path in STATIC.rglob("*.js") if "vendor" not in path.parts and path.name not in BUILT)
 
 
@@ -128,6 +128,16 @@ def test_other_sites_may_load_the_client(demo: Demo, name: str, file: str) -> No
     assert body == FILES.assets[file].body
     assert headers["Cross-Origin-Resource-Policy"] == "cross-origin"
     assert headers["Access-Control-Allow-Origin"] == "*"
+
+
+def test_other_sites_may_load_the_widget(demo: Demo) -> None:
+    headers, body = demo.get("/widget.js")
+    assert body == FILES.assets["widget.js"].body
+    assert headers["Cross-Origin-Resource-Policy"] == "cross-origin"
+    # Of a site that loads it with the attribute crossorigin, as for its integrity.
+    assert headers["Access-Control-Allow-Origin"] == "*"
+    assert headers["Cache-Control"] == "no-cache"
+    assert headers["ETag"] == FILES.assets["widget.js"].etag
 
 
 @pytest.mark.parametrize("page", ["desk", "wallboard", "live"])
