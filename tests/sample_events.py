@@ -41,6 +41,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "chat.session.started": _CHAT,
     "chat.message": {**_CHAT, "message_id": "m-1", "sender_id": "v-1", "sender_type": "visitor", "body": "hello"},
     "chat.typing": {**_CHAT, "sender_type": "visitor", "is_typing": True},
+    "chat.delivered": {**_CHAT, "message_id": "m-1"},
     "chat.transferred": {**_CHAT, "to_agent_id": "8"},
     "chat.session.ended": _CHAT,
     "notification": {"type": "reminder", "title": "Call back", "message": "Mr. Sousa at 15:00"},

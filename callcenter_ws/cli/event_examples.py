@@ -201,6 +201,7 @@ EXAMPLES: Mapping[str, JsonObject] = {
         "sender_name": "Bruno Costa",
         "sender_id": "1001",
     },
+    "chat.delivered": {**_CHAT, "message_id": "m-12"},
     "chat.transferred": {**_CHAT, "to_agent_id": "1002", "from_agent_id": "1001", "agent_name": "Carla Dias"},
     "chat.session.ended": {**_CHAT, "reason": "solved", "ended_by": "agent"},
     "notification": {
@@ -212,7 +213,7 @@ EXAMPLES: Mapping[str, JsonObject] = {
         "expires_at": "2036-11-22T20:00:00Z",
     },
     "alert": {"title": "Fire drill", "message": "Leave by door B", "severity": "warning"},
-    "source.up": _SOURCE,
+    "source.up": {**_SOURCE, "commands": ["call.hangup", "call.transfer"]},
     "source.down": {**_SOURCE, "reason": "the connection to the exchange was lost"},
     "presence.changed": {"user_id": "1001", "online": True, "connections": 1, "reason": "connected"},
     "queue.alert.raised": {**_ALERT, "repeat": 0},

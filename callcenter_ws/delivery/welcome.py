@@ -69,6 +69,7 @@ def welcome(
         "user_id": principal.user_id,
         "tenant_id": principal.tenant_id,
         "role": principal.role,
+        "extension": principal.extension,
         "epoch": head.epoch,
         "seq": head.seq,
         "server_time": rfc3339(now),

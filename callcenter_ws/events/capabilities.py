@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from callcenter_ws.events.commands import COMMANDS
 from callcenter_ws.runtime.suggestions import closest_name
 
@@ -16,6 +18,16 @@ CAPABILITIES = (HEALTH, CHATS, *COMMANDS)
 
 Others are kept and shown: a later release may know them.
 """
+
+
+def declared_commands(capabilities: Iterable[str]) -> list[str]:
+    """Return the names of the commands among capabilities, sorted."""
+    return sorted(name for name in capabilities if name in COMMANDS)
+
+
+def has_other_commands(before: Iterable[str], now: Iterable[str]) -> bool:
+    """Return whether the commands among capabilities have changed."""
+    return declared_commands(before) != declared_commands(now)
 
 
 def capability_problem(name: str) -> str | None:

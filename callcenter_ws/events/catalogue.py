@@ -428,6 +428,14 @@ class ChatTyping(Payload, kw_only=True):
     sender_id: Id | None = None
 
 
+@_declare("chat.delivered", audience=STAFF, slot=Slot("chat", _CHAT, keeps="delivered"), conflate_by=("session_id",))
+class ChatDelivered(Payload, kw_only=True):
+    """The visitor's page has received this message of the chat and all before it."""
+
+    session_id: Id
+    message_id: Id
+
+
 @_declare("chat.transferred", audience=STAFF_AND_VISITORS, slot=Slot("chat", _CHAT, keeps="transferred"))
 class ChatTransferred(Payload, kw_only=True):
     session_id: Id
@@ -472,7 +480,12 @@ class SourceChanged(Payload, kw_only=True):
 
 @_declare("source.up", slot=Slot("source", _SOURCE, keeps="source"))
 class SourceUp(SourceChanged, kw_only=True):
-    """The source is connected, and its events are complete from now on."""
+    """The source is connected, and its events are complete from now on.
+
+    The gateway adds ``commands``: the names of those that the source declared.
+    """
+
+    commands: list[Text] | None = None
 
 
 @_declare("source.down", slot=Slot("source", _SOURCE, keeps="source"))

@@ -186,6 +186,11 @@ class EventMethods(ABC, Generic[Answer]):
         payload = {"session_id": session_id, "sender_type": sender_type, "is_typing": is_typing, **fields}
         return self.publish(tenant_id, "chat.typing", payload)
 
+    def chat_delivered(self, tenant_id: str, session_id: str, message_id: str, **fields: object) -> Answer:
+        """Publish that the visitor's page has received a message, and all before it: ``chat.delivered``."""
+        payload = {"session_id": session_id, "message_id": message_id, **fields}
+        return self.publish(tenant_id, "chat.delivered", payload)
+
     def chat_transferred(self, tenant_id: str, session_id: str, to_agent_id: str, **fields: object) -> Answer:
         """Publish that a chat was transferred to another agent: ``chat.transferred``."""
         return self.publish(

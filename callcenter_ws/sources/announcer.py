@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from twisted.internet.defer import Deferred
 
 from callcenter_ws.errors import Refusal
+from callcenter_ws.events.capabilities import declared_commands
 from callcenter_ws.events.event import Event, Origin, make_event
 from callcenter_ws.events.source_rules import SOURCE_DOWN, SOURCE_UP, Announcement
 from callcenter_ws.interfaces import Broker, SourceRecord
@@ -76,6 +77,8 @@ class SourceAnnouncer:
         payload = {"source": record.name, "kind": record.kind, **fields}
         if record.version:
             payload["version"] = record.version
+        if kind != "down":
+            payload["commands"] = [*declared_commands(record.capabilities)]
         rule = Announcement("down" if kind == "down" else "up" if kind == "up" else "again", lease)
         events = []
         for tenant_id in tenants:

@@ -9,9 +9,9 @@ from msgspec.structs import replace
 from twisted.logger import Logger
 
 from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.events.capabilities import CHATS
+from callcenter_ws.events.capabilities import CHATS, has_other_commands
 from callcenter_ws.events.principal import EVERY_TENANT
-from callcenter_ws.interfaces import CommandSource, SourceStore
+from callcenter_ws.interfaces import CommandSource, SourceRecord, SourceStore
 from callcenter_ws.runtime.background import Spawn
 from callcenter_ws.runtime.clock import Clock, Timer
 from callcenter_ws.runtime.json import JsonObject
@@ -88,7 +88,7 @@ class LocalSources:
         tenants = claim.tenants if known is None else (*claim.tenants, *known.record.claimed)
         highest, _ = await self._store.highest_number(claim.name, tenants)
         before = self._table.get(claim.key)
-        old_link_id, old_tenants = (None, ()) if before is None else (before.link_id, before.record.tenants)
+        old_link_id, old = (None, None) if before is None else (before.link_id, before.record)
         link_id = self._new_id()
         record = self._table.register(claim, highest, link_id)
         self._close_link(old_link_id)
@@ -96,7 +96,7 @@ class LocalSources:
         self.counters.connected = len(self._links)
         try:
             await self._store.save_source(record)
-            await self._announce(link, [tenant for tenant in old_tenants if tenant not in record.tenants])
+            await self._announce(link, old)
             generation, seq = await self._store.highest_number(record.name, record.claimed)
         except BaseException:
             self.link_lost(link)
@@ -104,13 +104,15 @@ class LocalSources:
         link.source_seq = seq if generation == record.generation else 0
         return link
 
-    async def _announce(self, link: SourceLink, left: Sequence[str]) -> None:
+    async def _announce(self, link: SourceLink, before: SourceRecord | None) -> None:
         record = link.record
+        left = () if before is None else [tenant for tenant in before.tenants if tenant not in record.tenants]
         if left:
             await self._announcer.lost(record, record.lease, "not_named", left)
         is_new = await self._announcer.connected(record, reports_health=link.reports_health)
-        # Otherwise it is not known when it was announced.
-        if is_new or not record.announced_at:
+        has_changed = before is not None and has_other_commands(before.capabilities, record.capabilities)
+        # Without an instant it is not known when it was announced.
+        if is_new or has_changed or not record.announced_at:
             await self._announced(link.key, again=not is_new)
 
     async def _announced(self, key: Key, *, again: bool) -> None:

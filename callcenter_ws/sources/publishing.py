@@ -11,9 +11,10 @@ from twisted.logger import Logger
 from callcenter_ws.broker.ingest import MAX_EXPLAINED_REFUSALS, EventBroadcaster, only_for_gateway, unused_result
 from callcenter_ws.broker.source_marks import out_of_order
 from callcenter_ws.errors import ErrorCode, Refusal
+from callcenter_ws.events.capabilities import declared_commands
 from callcenter_ws.events.event import Event, Origin, void_event
 from callcenter_ws.events.principal import EVERY_TENANT
-from callcenter_ws.events.source_rules import MAX_NUMBER, SOURCE_TYPES, SourceNumber
+from callcenter_ws.events.source_rules import MAX_NUMBER, SOURCE_TYPES, SOURCE_UP, SourceNumber
 from callcenter_ws.interfaces import Broker, PublishResult
 from callcenter_ws.runtime.clock import Clock
 from callcenter_ws.sources.link import SourceLink
@@ -193,6 +194,8 @@ class SourcePublisher:
         payload = draft.get("payload")
         if isinstance(payload, Refusal):
             raise payload.copy()
+        if draft.get("type") == SOURCE_UP and isinstance(payload, dict):
+            draft["payload"] = payload | {"commands": declared_commands(link.record.capabilities)}
         try:
             event = self._broadcaster.validate(draft, EVERY_TENANT, Origin.PRODUCER, now, received_at, explain)
         except Refusal:

@@ -11,7 +11,7 @@ from twisted.logger import Logger
 
 from callcenter_ws.broker.redis.broker import RedisBroker
 from callcenter_ws.errors import Refusal
-from callcenter_ws.events.capabilities import CHATS
+from callcenter_ws.events.capabilities import CHATS, has_other_commands
 from callcenter_ws.events.principal import EVERY_TENANT
 from callcenter_ws.events.source_rules import MAX_NUMBER
 from callcenter_ws.interfaces import CommandSource
@@ -202,6 +202,8 @@ class SharedSources:
         left = [] if before is None else left_tenants(before, record)
         if left:
             await self._announcer.lost(record, record.lease, "not_named", left)
+        if before is not None and has_other_commands(before.capabilities, record.capabilities):
+            is_fresh = False
         is_new = await self._announcer.connected(record, reports_health=link.reports_health)
         if not is_new and not is_fresh:
             await self._announcer.still_up(record)

@@ -513,7 +513,9 @@ def test_up_at_hello_and_down_after_the_lease(server: Any) -> None:
         "kind": "asterisk",
         "version": "1.2",
         "since": json.loads(up.payload)["since"],
+        "commands": [],
     }
+    assert "commands" not in json.loads(down.payload)
     assert json.loads(down.payload)["reason"] == "lease_ended"
     assert (up.source, down.source) == ("pbx1", "pbx1")
 
@@ -547,6 +549,29 @@ def test_a_source_with_health_announces_itself(server: Any) -> None:
     assert published(server)[4:] == []
     batch(again, event(1, **up))
     assert published(server)[4:] == ["source.up"]
+
+
+def commands_announced(server: Any) -> list[list[str]]:
+    ups = [json.loads(message.event.payload) for message in server.delivered if message.event.type.name == "source.up"]
+    return [payload["commands"] for payload in ups]
+
+
+def test_source_up_names_the_commands_that_the_source_declared(server: Any) -> None:
+    declared = json.dumps(["chats", "call.transfer", "call.hangup", "a.later.one"]).encode()
+    hello(daemon(server), capabilities=declared)
+    # Of the same lease: announced again only since its commands are others.
+    hello(daemon(server), capabilities=declared)
+    hello(daemon(server), capabilities=json.dumps(["call.hangup", "chats"]).encode())
+    assert commands_announced(server) == [["call.hangup", "call.transfer"], ["call.hangup"]]
+
+
+def test_a_source_with_health_cannot_name_other_commands_than_it_declared(server: Any) -> None:
+    peer = daemon(server)
+    hello(peer, capabilities=json.dumps(["health", "call.hangup"]).encode())
+    for number, forged in enumerate((["call.transfer"], "no list", None), 1):
+        up = event(number, type="source.up", payload={"source": "pbx1", "commands": forged})
+        assert batch(peer, up) == [number]
+    assert commands_announced(server) == [["call.hangup"]] * 3
 
 
 def test_a_source_that_said_down_is_not_announced_down_again(server: Any) -> None:

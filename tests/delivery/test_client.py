@@ -37,6 +37,7 @@ class TestWelcome:
             "user_id": "7",
             "tenant_id": ACME,
             "role": "agent",
+            "extension": None,
             "epoch": world.epoch,
             "seq": 3,
             "server_time": rfc3339(world.clock.time()),
@@ -44,6 +45,10 @@ class TestWelcome:
             "token_expires_at": rfc3339(expires_at),
             "policy": {"agent_calls": "all", "agent_chats": "own"},
         }
+
+    def test_the_welcome_has_the_extension_of_the_token(self, world: World) -> None:
+        (welcome,) = world.connect(Role.AGENT, extension="2001").read()
+        assert welcome["payload"]["extension"] == "2001"
 
     def test_the_welcome_of_other_roles_has_no_policy_for_agents(self, world: World) -> None:
         for role in set(Role) - {Role.AGENT}:

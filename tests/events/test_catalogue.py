@@ -66,12 +66,14 @@ OPTIONAL: dict[str, dict[str, Any]] = {
     },
     "chat.message": {"sender_name": "Rui", "private": False, "client_message_id": "x-1"},
     "chat.typing": {"sender_name": "Rui", "sender_id": "v-1"},
+    "chat.delivered": {},
     "chat.transferred": {"from_agent_id": 7, "agent_name": "Ana"},
     "chat.session.ended": {"reason": "timeout", "ended_by": "visitor"},
     "notification": {"data": {"call_id": [1, None]}, "severity": "info", "expires_at": "2026-11-23T00:00:00Z"},
     "alert": {"severity": "critical"},
     "source.up": {
         "kind": "asterisk", "reason": "connected", "since": "2026-11-22T19:40:00Z", "version": "22.10.1",
+        "commands": ["call.hangup"],
     },
     "source.down": {
         "kind": "asterisk", "reason": "lease ended", "since": "2026-11-22T19:40:00Z", "version": "22.10.1",
@@ -122,9 +124,9 @@ def refused(type_: str, payload: Any, **fields: Any) -> Refusal:
     return raised.value
 
 
-def test_the_catalogue_has_39_types() -> None:
+def test_the_catalogue_has_40_types() -> None:
     assert set(CATALOGUE) == set(REQUIRED)
-    assert len(CATALOGUE) == 39
+    assert len(CATALOGUE) == 40
 
 
 @pytest.mark.parametrize("name", REQUIRED)
@@ -418,7 +420,7 @@ def test_notifications_and_outcomes_require_a_user() -> None:
 
 def test_conflation_is_by_queue_by_typing_sender_and_by_user() -> None:
     conflatable = {name for name, type_ in CATALOGUE.items() if type_.conflate_by is not None}
-    assert conflatable == {"queue.stats", "chat.typing", "presence.changed"}
+    assert conflatable == {"queue.stats", "chat.typing", "chat.delivered", "presence.changed"}
     assert event("queue.stats").conflation_key == event("queue.stats", {"calls_waiting": 9}).conflation_key
     assert event("queue.stats").conflation_key != event("queue.stats", {"queue_name": "help"}).conflation_key
     typing = event("chat.typing", {"sender_id": "v-1"})
@@ -464,6 +466,7 @@ def test_an_event_for_one_user_does_not_replace_one_for_all() -> None:
         ("chat.session.ended", ("chat", "s-1"), None, "*"),
         ("chat.message", ("chat", "s-1"), None, None),
         ("chat.typing", None, None, None),
+        ("chat.delivered", ("chat", "s-1"), "delivered", None),
         ("notification", None, None, None),
         ("alert", None, None, None),
         ("source.up", ("source", "pbx1"), "source", None),

@@ -36,6 +36,7 @@ EVENT_OF_METHOD = {
     "chat_session_started": "chat.session.started",
     "chat_message_sent": "chat.message",
     "chat_typing_indicator": "chat.typing",
+    "chat_delivered": "chat.delivered",
     "chat_transferred": "chat.transferred",
     "chat_session_ended": "chat.session.ended",
     "send_notification": "notification",

@@ -42,6 +42,7 @@ ROLES_OF_TYPE: dict[str, set[Role]] = {
     "chat.session.started": STAFF | {AGENT, VISITOR},
     "chat.message": STAFF | {AGENT, VISITOR},
     "chat.typing": STAFF | {AGENT, VISITOR},
+    "chat.delivered": STAFF | {AGENT},
     "chat.transferred": STAFF | {AGENT, VISITOR},
     "chat.session.ended": STAFF | {AGENT, VISITOR},
     # For one user only, which must not be a visitor.
@@ -62,6 +63,7 @@ ROLES_OF_TYPE: dict[str, set[Role]] = {
 }
 NAMES = sorted(ROLES_OF_TYPE)
 CALL_NAMES = [name for name in NAMES if name.startswith("call.") or name in ("queue.joined", "queue.left")]
+CHAT_NAMES = [name for name in NAMES if name.startswith("chat.")]
 QUEUE_NAMES = [name for name in NAMES if name.startswith(("call.", "queue.")) or name == "command.executed"]
 
 
@@ -220,13 +222,16 @@ class TestVisitor:
         assert not sees(principal(VISITOR, session_id="s-1"), name, {"session_id": "s-1"})
         assert not sees(principal(VISITOR, session_id="s-1"), name, {"session_id": "s-1"}, user_id="7")
 
-    @pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("chat.")])
+    @pytest.mark.parametrize("name", [name for name in CHAT_NAMES if name != "chat.delivered"])
     def test_a_visitor_sees_its_own_session_only(self, name: str) -> None:
         visitor = principal(VISITOR, session_id="5")
         assert sees(visitor, name, {"session_id": "5"})
         assert sees(visitor, name, {"session_id": 5})
         for other in ("s-1", "05", "5 ", 55, "None"):
             assert not sees(visitor, name, {"session_id": other})
+
+    def test_a_visitor_is_not_told_what_its_own_page_has_received(self) -> None:
+        assert not sees(principal(VISITOR, session_id="s-1"), "chat.delivered")
 
     def test_a_visitor_sees_no_private_messages(self) -> None:
         visitor = principal(VISITOR, session_id="s-1")

@@ -115,6 +115,7 @@ ROWS = (
         {"session_id": "chat-1", "sender_type": "agent", "is_typing": True},
         CHAT,
     ),
+    Row("chat_delivered", "chat.delivered", {"session_id": "chat-1", "message_id": "m-1"}, PRIVATE_CHAT),
     Row("chat_transferred", "chat.transferred", {"session_id": "chat-1", "to_agent_id": "agent-7"}, CHAT),
     Row("chat_session_ended", "chat.session.ended", {"session_id": "chat-1", "reason": "done"}, COLLEAGUE_S_CHAT),
     Row("chat_session_ended", "chat.session.ended", {"session_id": "chat-2"}, OTHER_CHAT),

@@ -50,6 +50,7 @@ CALLS: dict[str, tuple[tuple[Any, ...], str]] = {
     "chat_session_started": (("s",), "chat.session.started"),
     "chat_message_sent": (("s", "m", "7", "agent", "hello"), "chat.message"),
     "chat_typing_indicator": (("s", "agent", True), "chat.typing"),
+    "chat_delivered": (("s", "m"), "chat.delivered"),
     "chat_transferred": (("s", "8"), "chat.transferred"),
     "chat_session_ended": (("s",), "chat.session.ended"),
     "send_notification": (("7", "callback", "Callback", "Call back"), "notification"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
 from typing import Any
 
@@ -278,6 +279,17 @@ async def test_a_source_that_stays_up_is_announced_again(open_node: Any) -> None
     while not await is_recorded():
         pass
     assert one.announced() == ["up", "up"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_source_is_announced_again_when_it_declares_other_commands(open_node: Any) -> None:
+    one = await open_node()
+    for capabilities in (["call.hangup"], ["call.hangup", "chats"], ["call.hold", "call.hangup"], []):
+        await one.hello(capabilities=capabilities)
+    await until(lambda: len(one.announced()) == 3)
+    assert one.announced() == ["up"] * 3
+    names = [json.loads(each.event.payload)["commands"] for each in one.delivered]
+    assert names == [["call.hangup"], ["call.hangup", "call.hold"], []]
 
 
 @pytest_twisted.ensureDeferred

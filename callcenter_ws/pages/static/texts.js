@@ -195,6 +195,7 @@ export const TEXTS = {
   "event.chat.session.started": "{visitor} opened a chat[ with {agent}]",
   "event.chat.message": "{sender} {verb}: {body}",
   "event.chat.typing": "{sender} {verb}",
+  "event.chat.delivered": "the visitor's page has received the last message of chat {chat}",
   "event.chat.transferred": "chat {chat} is transferred to {agent}",
   "event.chat.session.ended": "chat {chat} ended[ ({reason})]",
   "event.notification": "{title}: {message}",

@@ -59,9 +59,9 @@ export class Credentials {
   }
 
   /** Return whose connection a `welcome` says it is. @param {any} welcome @returns {import("./types.js").Identity} */
-  welcome({ user_id, tenant_id, role, session_id, session_token, token_expires_at, policy, commands }) {
+  welcome({ user_id, tenant_id, role, session_id, session_token, token_expires_at, policy, commands, extension = null }) {
     if (session_token) this.#session = session_token;
-    return { user_id, tenant_id, role, session_id, token_expires_at, policy, commands, ...this.#claims };
+    return { user_id, tenant_id, role, session_id, token_expires_at, policy, commands, extension, ...this.#claims };
   }
 
   /** @param {import("./types.js").Identity} identity @param {string | null} token_expires_at @returns {import("./types.js").Identity} */

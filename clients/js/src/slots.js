@@ -23,6 +23,7 @@ export const EFFECTS = [
   ["queue.member.removed", {"kind": "member", "entity": [["queue_name"], ["user_id"]], "drops": "*"}],
   ["chat.session.started", {"kind": "chat", "entity": [["session_id"]], "keeps": "started"}],
   ["chat.message", {"kind": "chat", "entity": [["session_id"]], "appends": true}],
+  ["chat.delivered", {"kind": "chat", "entity": [["session_id"]], "keeps": "delivered"}],
   ["chat.transferred", {"kind": "chat", "entity": [["session_id"]], "keeps": "transferred"}],
   ["chat.session.ended", {"kind": "chat", "entity": [["session_id"]], "drops": "*"}],
   ["source.up source.down", {"kind": "source", "entity": [["source"]], "keeps": "source"}],

@@ -20,6 +20,7 @@
 /** @typedef {LinkStatus & {as_of: number | null, leads: boolean, shared: number}} Status */
 /**
  * @typedef {{user_id: string, tenant_id: string, role: string, session_id?: string, name?: string, queues: string[] | null,
+ *   extension: string | null,
  *   policy?: {agent_calls: string, agent_chats: string}, token_expires_at: string | null,
  *   commands?: {names: string[], pause_reasons: string[], dispositions: {code: string, label: string}[]}}} Identity
  */

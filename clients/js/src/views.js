@@ -28,8 +28,10 @@
  *   destination: string | null, direction: string | null, since: number, started_at: number}} Call
  */
 /**
- * @typedef {{id: string, state: "waiting" | "assigned", visitor_name: string | null, queue: string | null,
- *   agent_id: string | null, agent_name: string | null, since: number,
+ * `delivered`: the id of the last message that the visitor's page has received.
+ * @typedef {{id: string, state: "waiting" | "assigned", visitor_name: string | null, visitor_email: string | null,
+ *   status: string | null, queue: string | null, agent_id: string | null, agent_name: string | null, since: number,
+ *   delivered: string | null,
  *   messages: readonly import("../types/events.js").EventMessage<"chat.message">[]}} Chat
  */
 /**
@@ -39,7 +41,7 @@
  */
 /**
  * @typedef {{name: string, up: boolean, since: number, kind: string | null, reason: string | null,
- *   version: string | null}} Source
+ *   version: string | null, commands: string[] | null}} Source
  */
 /** @typedef {{user_id: string, online: true, connections: number | null}} Presence */
 
@@ -231,17 +233,22 @@ const STATES = {
 export function chats(store) {
   const found = store.entities("chat").map((entity) => {
     const messages = newestFirst(entity);
-    const started = messages.find(({ type }) => type === "chat.session.started");
-    const { payload } = messages[0];
-    const agent = text(messages[0].type === "chat.transferred" ? payload.to_agent_id : payload.agent_id);
+    /** @param {string} name */
+    const last = (name) => messages.find(({ type }) => type === `chat.${name}`);
+    const started = last("session.started");
+    // Neither is there if only a later event of a chat is known that was removed for its age.
+    const assigned = messages.find(({ type }) => type !== "chat.delivered") ?? messages[0];
+    const { to_agent_id, agent_id, agent_name } = assigned.payload;
+    const agent = text(to_agent_id ?? agent_id);
     return {
+      ...given(started?.payload ?? {}, "visitor_name visitor_email status"),
       id: entity.id[0],
       state: /** @type {Chat["state"]} */ (agent === null ? "waiting" : "assigned"),
-      visitor_name: started?.payload.visitor_name ?? null,
       queue: text(started?.payload.queue_name),
       agent_id: agent,
-      agent_name: payload.agent_name ?? (agent === null ? null : (store.agent(agent)?.name ?? null)),
-      since: ms((started ?? messages[0]).timestamp),
+      agent_name: agent_name ?? (agent === null ? null : (store.agent(agent)?.name ?? null)),
+      since: ms((started ?? assigned).timestamp),
+      delivered: text(last("delivered")?.payload.message_id),
       messages: /** @type {any[]} */ (entity.messages),
     };
   });
@@ -269,7 +276,7 @@ export function sources(store) {
   const found = store.entities("source").map((entity) => {
     const { type, timestamp, payload } = newest(entity);
     return {
-      ...given(payload, "kind reason version"),
+      ...given(payload, "kind reason version commands"),
       name: entity.id[0],
       up: type === "source.up",
       since: ms(payload.since ?? timestamp),

@@ -150,11 +150,32 @@ test("a chat has its agent and its messages", () => {
   assert.deepEqual(store.chats()[0].messages.map(({ payload }) => payload.body), ["hello"]);
 });
 
+test("what the visitor's page has received changes neither the agent nor the state of a chat", () => {
+  const { store, publish } = world();
+  publish("chat.session.started", { session_id: "s", visitor_email: "rui@example.org", status: "waiting", agent_id: 7, agent_name: "bea" });
+  assert.equal(store.chat("s")?.delivered, null);
+  publish("chat.delivered", { session_id: "s", message_id: 12 });
+  assert.deepEqual(pick(store.chat("s"), "state", "agent_id", "agent_name", "visitor_email", "status", "delivered"), {
+    state: "assigned", agent_id: "7", agent_name: "bea", visitor_email: "rui@example.org", status: "waiting", delivered: "12",
+  });
+  publish("chat.transferred", { session_id: "s", to_agent_id: 8 });
+  publish("chat.delivered", { session_id: "s", message_id: "m-2" });
+  assert.deepEqual(pick(store.chat("s"), "state", "agent_id", "delivered"), { state: "assigned", agent_id: "8", delivered: "m-2" });
+});
+
+test("a source that is up has the commands that it declared, if the gateway knows them", () => {
+  const { store, publish } = world();
+  publish("source.up", { source: "pbx1" });
+  assert.equal(store.sources()[0].commands, null);
+  publish("source.up", { source: "pbx1", commands: ["call.hangup"] });
+  assert.deepEqual(store.sources()[0].commands, ["call.hangup"]);
+});
+
 test("a source is up or down since then", () => {
   const { store, publish } = world();
   publish("source.up", { source: "pbx1", kind: "asterisk", version: "22" });
   publish("source.down", { source: "pbx1", reason: "lease", since: "2026-11-30T00:00:00Z" });
-  assert.deepEqual(store.sources(), [{ name: "pbx1", up: false, since: START, kind: null, reason: "lease", version: null }]);
+  assert.deepEqual(store.sources(), [{ name: "pbx1", up: false, since: START, kind: null, reason: "lease", version: null, commands: null }]);
 });
 
 test("the oldest entities give way above the bound", () => {

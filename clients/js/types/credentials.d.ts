@@ -18,7 +18,7 @@ export class Credentials {
      */
     token(reason: TokenReason): Promise<string | null>;
     /** Return whose connection a `welcome` says it is. @param {any} welcome @returns {import("./types.js").Identity} */
-    welcome({ user_id, tenant_id, role, session_id, session_token, token_expires_at, policy, commands }: any): import("./types.js").Identity;
+    welcome({ user_id, tenant_id, role, session_id, session_token, token_expires_at, policy, commands, extension }: any): import("./types.js").Identity;
     /** @param {import("./types.js").Identity} identity @param {string | null} token_expires_at @returns {import("./types.js").Identity} */
     extended(identity: import("./types.js").Identity, token_expires_at: string | null): import("./types.js").Identity;
     #private;

@@ -359,6 +359,12 @@ export interface ChatTyping {
   [name: string]: unknown;
 }
 
+export interface ChatDelivered {
+  session_id: string | number;
+  message_id: string | number;
+  [name: string]: unknown;
+}
+
 export interface ChatTransferred {
   session_id: string | number;
   to_agent_id: string | number;
@@ -397,6 +403,7 @@ export interface SourceUp {
   reason?: string | null;
   since?: string | null;
   version?: string | null;
+  commands?: (string)[] | null;
   [name: string]: unknown;
 }
 
@@ -524,6 +531,7 @@ export interface Events {
   "chat.session.started": ChatSessionStarted;
   "chat.message": ChatMessage;
   "chat.typing": ChatTyping;
+  "chat.delivered": ChatDelivered;
   "chat.transferred": ChatTransferred;
   "chat.session.ended": ChatSessionEnded;
   "notification": Notification;

@@ -65,6 +65,7 @@ export type Identity = {
     session_id?: string;
     name?: string;
     queues: string[] | null;
+    extension: string | null;
     policy?: {
         agent_calls: string;
         agent_chats: string;

@@ -100,14 +100,20 @@ export type Call = {
     since: number;
     started_at: number;
 };
+/**
+ * `delivered`: the id of the last message that the visitor's page has received.
+ */
 export type Chat = {
     id: string;
     state: "waiting" | "assigned";
     visitor_name: string | null;
+    visitor_email: string | null;
+    status: string | null;
     queue: string | null;
     agent_id: string | null;
     agent_name: string | null;
     since: number;
+    delivered: string | null;
     messages: readonly import("../types/events.js").EventMessage<"chat.message">[];
 };
 export type Alert = {
@@ -133,6 +139,7 @@ export type Source = {
     kind: string | null;
     reason: string | null;
     version: string | null;
+    commands: string[] | null;
 };
 export type Presence = {
     user_id: string;

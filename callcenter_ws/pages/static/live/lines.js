@@ -69,6 +69,7 @@ export const VALUES = {
   "chat.session.started": (p) => ({ visitor: p.visitor_name || text("live.visitor"), agent: agent(p) }),
   "chat.message": (p) => ({ sender: p.sender_name || p.sender_id, body: p.body, verb: text(p.private ? "live.noted" : "live.wrote") }),
   "chat.typing": (p) => ({ sender: p.sender_name || p.sender_type, verb: text(p.is_typing ? "live.typing" : "live.typing.ended") }),
+  "chat.delivered": (p) => ({ chat: p.session_id }),
   "chat.transferred": (p) => ({ chat: p.session_id, agent: p.agent_name || p.to_agent_id }),
   "chat.session.ended": (p) => ({ chat: p.session_id, reason: p.reason && word("reason", p.reason) }),
   "notification": (p) => ({ title: p.title, message: p.message }),
