@@ -35,6 +35,18 @@ COMPOSED = (
     "notices.severity.",
     "day.",
     "ownqueues.",
+    "supervisor.agent.",
+    "supervisor.badge.",
+    "supervisor.call_state.",
+    "supervisor.day.",
+    "supervisor.direction.",
+    "supervisor.figure.",
+    "supervisor.outcome.",
+    "supervisor.search.",
+    "supervisor.section.",
+    "supervisor.step.",
+    "supervisor.tile.",
+    "supervisor.today.",
 )
 ID = re.compile(r"""["'`]((?:[a-z_]+\.)+[a-z0-9_]+)["'`]""")
 CALL = re.compile(r"""\btext\(\s*["']([^"']+)["']""")

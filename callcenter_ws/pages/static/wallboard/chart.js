@@ -128,7 +128,7 @@ export class DayChart {
     const data = isGone ? [[], [], []] : [starts, offered, answered];
     this.#plot.replaceChildren();
     // Made again when something has changed, once a minute: sizes, colors and the zone are parts of its options.
-    new this.#uplot(options(this.#uplot, day, { width, height, size, age, zone }), data, this.#plot);
+    new this.#uplot(barOptions(this.#uplot, day, { width, height, size, age, zone }), data, this.#plot);
   }
 }
 
@@ -149,11 +149,12 @@ const captionTemplate = (sums) => html`
   )}`;
 
 /**
+ * Return the options of a chart of calls: bars of those offered, and before them those answered.
  * @param {any} uplot
  * @param {Day} day
  * @param {{width: number, height: number, size: number, age: Age, zone: string | null}} given
  */
-function options(uplot, { from, to, offered, answered }, { width, height, size, age, zone }) {
+export function barOptions(uplot, { from, to, offered, answered }, { width, height, size, age, zone }) {
   const isFresh = age === "fresh";
   const end = axisEnd([...offered, ...answered]);
   const label = isFresh ? color("--secondary") : color("--old");
