@@ -47,6 +47,12 @@ COMPOSED = (
     "supervisor.step.",
     "supervisor.tile.",
     "supervisor.today.",
+    "desk.state.",
+    "desk.reason.",
+    "desk.set.",
+    "desk.keys.",
+    "desk.call.",
+    "desk.outcome.",
 )
 ID = re.compile(r"""["'`]((?:[a-z_]+\.)+[a-z0-9_]+)["'`]""")
 CALL = re.compile(r"""\btext\(\s*["']([^"']+)["']""")

@@ -10,14 +10,20 @@ import { applyTheme, Head, isOld } from "../staff/head.js";
 import { Keys } from "../staff/keys.js";
 import { text } from "../texts.js";
 import { html, render } from "../vendor/lit-html/lit-html.js";
+import { Attention } from "./attention.js";
+import { CallColumn } from "./call_column.js";
 import { mountChats } from "./chats/pane.js";
 import { mountFigures } from "./figures.js";
+import { missing } from "./missing.js";
 import { mountNotifications } from "./notifications.js";
+import { beforeSignOut } from "./sign_out.js";
+import { OwnState } from "./state.js";
 
 /**
- * What the regions of the desk share. `changed` has `actions.view` and the header drawn again; `onActions` calls back when a
- * command, or what may be done, has changed; `announce` has a screen reader say something, once.
- * @typedef {{client: import("../client.js").Client, actions: Actions, keys: Keys, changed: () => void,
+ * What the regions of the desk share. `changed` has the header and what became of commands drawn again; `onActions` calls back
+ * when a command, or what may be done, has changed; `announce` has a screen reader say something, once; `attention.tell` has
+ * something noticed by a user who does not look at the page.
+ * @typedef {{client: import("../client.js").Client, actions: Actions, keys: Keys, attention: Attention, changed: () => void,
  *   onActions: (callback: () => void) => void, announce: (words: string) => void}} Context
  */
 
@@ -27,6 +33,23 @@ const root = /** @type {HTMLElement} */ (document.getElementById("desk"));
 /** @type {(() => void)[]} */
 const callbacks = [];
 let announced = "";
+
+/** The regions are drawn by their modules, each for itself. */
+render(
+  html`
+    <div id="head"></div>
+    <main>
+      <h1 class="unseen">${text("desk.title")}</h1>
+      <section id="state" aria-label=${text("desk.state.title")}></section>
+      <section id="calls" aria-label=${text("desk.calls")}></section>
+      <section id="chats"></section>
+      <aside aria-label=${text("desk.side")}><section id="notifications"></section><section id="figures"></section></aside>
+    </main>
+    <div id="actions"></div>`,
+  root,
+);
+const place = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
+const places = { head: place("head"), actions: place("actions") };
 
 // Notifications are acknowledged when the user dismisses them.
 const client = openClient({ acknowledge: "manual" });
@@ -42,30 +65,17 @@ const actions = new Actions(client, {
     for (const callback of callbacks) callback();
   },
 });
-const head = new Head(client, { page: "desk", changed });
-
-/** The regions are drawn by their modules, each for itself. */
-render(
-  html`
-    <div id="head"></div>
-    <main>
-      <h1 class="unseen">${text("desk.title")}</h1>
-      <section id="state"></section>
-      <section id="calls" aria-label=${text("desk.calls")}></section>
-      <section id="chats"></section>
-      <aside aria-label=${text("desk.side")}><section id="notifications"></section><section id="figures"></section></aside>
-    </main>
-    <div id="actions"></div>`,
-  root,
-);
-const place = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
-const places = { head: place("head"), actions: place("actions") };
+const keys = new Keys();
+const head = new Head(client, { page: "desk", changed, beforeSignOut: () => beforeSignOut(context, own) });
+let drawState = () => {};
+const attention = new Attention(client, () => drawState());
 
 /** @type {Context} */
 const context = {
   client,
   actions,
-  keys: new Keys(),
+  keys,
+  attention,
   changed,
   onActions: (callback) => void callbacks.push(callback),
   announce: (words) => {
@@ -73,7 +83,11 @@ const context = {
     changed();
   },
 };
+const own = new OwnState(place("state"), context, () => attention.view());
+drawState = () => own.draw();
+new CallColumn(place("calls"), context, own, (ringing) => attention.rings(ringing));
 mountChats(place("chats"), context);
 mountNotifications(place("notifications"), context);
 mountFigures(place("figures"), context);
+keys.note(() => missing(actions));
 changed();

@@ -19,7 +19,7 @@ const SUBJECTS = ["call_id", "session_id", "user_id", "queue_name"];
 /**
  * `state`: "asked" until the gateway has answered, "under_way" until the outcome, "unknown": done or not, the page cannot know.
  * `words` says why it failed, in plain words.
- * @typedef {{key: string, name: string, label: string, subject: string, at: number,
+ * @typedef {{key: string, name: string, fields: Record<string, unknown>, label: string, subject: string, at: number,
  *   state: "asked" | "under_way" | "done" | "failed" | "refused" | "unknown", code: string | null, words: string}} Entry
  */
 
@@ -48,6 +48,8 @@ export class Actions {
   #client;
   #commands;
   #changed;
+  /** @type {((entry: Entry, outcome: Outcome | null) => void)[]} */
+  #ended = [];
 
   /**
    * @param {import("../client.js").Client} client
@@ -59,7 +61,7 @@ export class Actions {
     this.#changed = changed;
     for (const { name, fields, outcome } of this.#commands.pending()) {
       const label = text("action.before", { what: labelOf(name) });
-      this.#follow(this.#add(name, label, subjectOf(fields)), outcome);
+      this.#follow(this.#add(name, fields, label, subjectOf(fields)), outcome);
     }
     client.watch((store) => JSON.stringify(store.sources().map((source) => [source.up, /** @type {any} */ (source).commands])), changed);
   }
@@ -89,9 +91,14 @@ export class Actions {
    * @returns {Promise<Outcome | null>}
    */
   run(name, fields, label = labelOf(name), { subject = subjectOf(fields) } = {}) {
-    const entry = this.#add(name, label, subject);
+    const entry = this.#add(name, fields, label, subject);
     this.#changed();
     return this.#follow(entry, this.#commands.send(name, fields));
+  }
+
+  /** Call back with each command that has ended, those of before the page was loaded among them. @param {(entry: Entry, outcome: Outcome | null) => void} callback */
+  onEnd(callback) {
+    this.#ended.push(callback);
   }
 
   /** Return what is shown of a call, chat, user or queue, oldest first. @param {string} subject */
@@ -156,11 +163,11 @@ export class Actions {
       </li>`;
   }
 
-  /** @param {string} name @param {string} label @param {string} subject @returns {Entry} */
-  #add(name, label, subject) {
+  /** @param {string} name @param {Record<string, unknown>} fields @param {string} label @param {string} subject @returns {Entry} */
+  #add(name, fields, label, subject) {
     this.#counter += 1;
     /** @type {Entry} */
-    const entry = { key: String(this.#counter), name, label, subject, at: this.#client.now(), state: "asked", code: null, words: "" };
+    const entry = { key: String(this.#counter), name, fields, label, subject, at: this.#client.now(), state: "asked", code: null, words: "" };
     // The oldest that is over makes room; what is under way stays.
     const kept = this.#entries.length < MAX_ENTRIES ? undefined : this.#entries.find(({ state }) => state !== "asked" && state !== "under_way");
     this.#entries = [...this.#entries.filter((one) => one !== kept), entry];
@@ -172,21 +179,22 @@ export class Actions {
     try {
       const ended = await outcome;
       const state = ended.state === "done" ? "done" : UNKNOWN.has(ended.code ?? "") ? "unknown" : "failed";
-      this.#end(entry, state, ended.code, state === "done" ? "" : reasonOf(ended.code, ended.message));
+      this.#end(entry, state, ended, state === "done" ? "" : reasonOf(ended.code, ended.message));
       return ended;
     } catch (error) {
       const { code = "failed", message } = /** @type {import("../commands.js").CommandRefused} */ (error);
-      this.#end(entry, UNKNOWN.has(code) ? "unknown" : "refused", code, reasonOf(code, message));
+      this.#end(entry, UNKNOWN.has(code) ? "unknown" : "refused", null, reasonOf(code, message), code);
       return null;
     }
   }
 
-  /** @param {Entry} entry @param {Entry["state"]} state @param {string | null} code @param {string} words */
-  #end(entry, state, code, words) {
+  /** @param {Entry} entry @param {Entry["state"]} state @param {Outcome | null} outcome @param {string} words @param {string | null} [code] */
+  #end(entry, state, outcome, words, code = outcome?.code ?? null) {
     const ended = { ...entry, state, code, words };
     this.#entries = this.#entries.map((one) => (one.key === entry.key ? ended : one));
     this.#announced = [entry.label, text(`action.${state}`), words].filter(Boolean).join(": ");
     if (state === "done") setTimeout(() => this.dismiss(entry.key), DONE_MS);
+    for (const callback of this.#ended) callback(ended, outcome);
     this.#changed();
   }
 }

@@ -1,8 +1,10 @@
 // Drawing at most once a frame.
 
+const HIDDEN_MS = 250;
+
 /**
- * Return a function that has `draw` called once before the next frame. In a hidden tab there are no frames: it is called
- * after a second then, so that a tab that is shown again is right at once.
+ * Return a function that has `draw` called once before the next frame. In a hidden tab, which has no frames, that is after a
+ * moment: what is shown there, as in the list of windows of the system, is right, too.
  * @param {() => void} draw
  * @returns {() => void}
  */
@@ -17,6 +19,7 @@ export function onceAFrame(draw) {
     if (scheduled) return;
     scheduled = true;
     requestAnimationFrame(run);
-    if (document.hidden) setTimeout(run, 1000);
+    // Also a tab that is hidden before the next frame.
+    setTimeout(run, HIDDEN_MS);
   };
 }
