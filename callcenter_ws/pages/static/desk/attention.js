@@ -64,11 +64,9 @@ export class Attention {
 
   /**
    * Have something else noticed, like a new chat: a short sound, and a notification of the system while no desk is seen.
-   * @param {string} tag the same one replaces what was shown
-   * @param {string} title
-   * @param {string} [body]
+   * @param {{kind: string, title: string, body: string, tag: string}} what `tag`: the same one replaces what was shown
    */
-  tell(tag, title, body = "") {
+  notify({ title, body, tag }) {
     if (this.#hasSound && this.#sounds && !this.#sound.isRinging) this.#sound.beep();
     if (document.hidden) {
       this.#words = title;

@@ -21,7 +21,7 @@ import { OwnState } from "./state.js";
 
 /**
  * What the regions of the desk share. `changed` has the header and what became of commands drawn again; `onActions` calls back
- * when a command, or what may be done, has changed; `announce` has a screen reader say something, once; `attention.tell` has
+ * when a command, or what may be done, has changed; `announce` has a screen reader say something, once; `attention.notify` has
  * something noticed by a user who does not look at the page.
  * @typedef {{client: import("../client.js").Client, actions: Actions, keys: Keys, attention: Attention, changed: () => void,
  *   onActions: (callback: () => void) => void, announce: (words: string) => void}} Context
