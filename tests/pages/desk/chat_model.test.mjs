@@ -154,6 +154,7 @@ test("a chat that leaves is told of with what was typed, unless the user sent it
   departures.event({ type: "chat.transferred", payload: { session_id: "a", to_agent_id: "bob", agent_name: "Bob" } }, "ana");
   departures.event({ type: "chat.session.ended", payload: { session_id: "b", ended_by: "visitor" } }, "ana");
   departures.event({ type: "chat.transferred", payload: { session_id: "d", to_agent_id: "ana" } }, "ana");
+  departures.event({ type: "chat.message", payload: { session_id: "b" } }, "ana");
   departures.ask("c");
   departures.compare([chat([], { id: "d", visitor_name: "d" })], START + 1, take);
   assert.deepEqual(departures.list.map(({ id, why, by, texts: kept }) => [id, why, by, kept]), [["a", "taken", "Bob", ["typed"]], ["b", "closed", "visitor", []]]);

@@ -54,7 +54,7 @@ function channelOf(user) {
   return embedder() ? null : new BroadcastChannel(`callcenter-ws desk ${user}`);
 }
 
-/** Show the notifications. @param {HTMLElement} root @param {import("./chats/chats.js").Context} context */
+/** Show the notifications. @param {HTMLElement} root @param {import("./main.js").Context} context */
 export function mountNotifications(root, { client, announce, attention }) {
   const kept = new Kept();
   /** @type {BroadcastChannel | null} */
@@ -103,7 +103,7 @@ export function mountNotifications(root, { client, announce, attention }) {
     draw();
     if (!added) return;
     announce(text("notices.announced", { title: isolated(added.title) }));
-    attention?.notify({ kind: "notification", title: added.title, body: added.message, tag: `notification:${added.id}` });
+    attention.notify({ kind: "notification", title: added.title, body: added.message, tag: `notification:${added.id}` });
   });
   client.on("lost", ({ reason }) => {
     wasLost ||= reason === "mailbox";

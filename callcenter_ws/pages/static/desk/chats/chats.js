@@ -18,7 +18,7 @@ import { view } from "./view.js";
 
 /** @typedef {import("./model.js").Chat} Chat */
 /** @typedef {import("./departed.js").Departed} Departed */
-/** @typedef {import("../main.js").Context & {attention?: {notify: (what: {kind: string, title: string, body: string, tag: string}) => void}}} Context */
+/** @typedef {import("../main.js").Context} Context */
 
 export class Chats {
   client;
@@ -239,11 +239,12 @@ export class Chats {
     const name = visitor(chat);
     if (type === "chat.message" && chat.agent_id === user && payload.sender_id !== user) {
       if (!this.columns.shown.includes(chat.id)) this.#context.announce(text("chats.announced.message", { name: isolated(name) }));
-      this.#context.attention?.notify({ kind: "chat", title: payload.sender_name || name, body: payload.body, tag });
+      // Who looks at a chat needs no sound for it.
+      if (document.hidden || this.columns.active !== chat.id) this.#context.attention.notify({ kind: "chat", title: payload.sender_name || name, body: payload.body, tag });
     } else if (type === "chat.session.started" && chat.state === "waiting") {
       const words = text("chats.announced.waiting", { name: isolated(name) });
       this.#context.announce(words);
-      this.#context.attention?.notify({ kind: "chat", title: words, body: chat.queue ?? "", tag });
+      this.#context.attention.notify({ kind: "chat", title: words, body: chat.queue ?? "", tag });
     }
   }
 

@@ -7,6 +7,8 @@
  */
 
 const MAX_DEPARTED = 20;
+/** What says whose a chat is. */
+const ASSIGNING = new Set(["chat.session.started", "chat.transferred", "chat.session.ended"]);
 
 /** @param {any} one @returns {one is Departed} */
 export const isDeparted = (one) =>
@@ -41,7 +43,7 @@ export class Departures {
   /** Note what an event says of a chat. @param {{type: string, payload: any}} event @param {string | undefined} user */
   event({ type, payload }, user) {
     const id = String(payload.session_id);
-    if (!this.#names.has(id)) return;
+    if (!this.#names.has(id) || !ASSIGNING.has(type)) return;
     const agent = payload.to_agent_id ?? payload.agent_id ?? null;
     if (type === "chat.session.ended") this.#told.set(id, { why: "closed", by: String(payload.ended_by ?? "") });
     else if (agent !== null && String(agent) !== user) this.#told.set(id, { why: "taken", by: String(payload.agent_name ?? agent) });

@@ -1,9 +1,6 @@
 // What the desk shows of chats, made from the store's views and from what was not sent yet. It knows no page.
 
-/**
- * @typedef {import("../../client.js").Chat & {visitor_email?: string | null, status?: string | null,
- *   delivered?: string | null}} Chat
- */
+/** @typedef {import("../../client.js").Chat} Chat */
 /** @typedef {import("../../client.js").EventMessage<"chat.message">} ChatMessage */
 /** @typedef {import("./outbox.js").Unsent} Unsent */
 
