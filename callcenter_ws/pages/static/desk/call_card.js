@@ -27,7 +27,7 @@ function earlier(column, { id, isOutbound, isInternal }) {
     <li><time>${clockTime(Date.parse(one.started_at))}</time> <span>${one.queue_name ? html`<bdi>${one.queue_name}</bdi> · ` : nothing}${outcomeName(one.outcome)}${one.agent_name ? html` · <bdi>${one.agent_name}</bdi>` : nothing}${one.disposition ? html` · <bdi>${one.disposition.label || one.disposition.code}</bdi>` : nothing}</span></li>`);
   return html`
     <div class="earlier" data-today=${known.today}>
-      <p>${text("desk.earlier", { n: known.today })}</p>
+      <p>${known.today ? text("desk.earlier", { n: known.today }) : text("desk.earlier.none")}</p>
       ${calls.length ? html`<ul>${calls}</ul>` : nothing}
     </div>`;
 }

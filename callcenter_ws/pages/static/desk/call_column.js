@@ -180,9 +180,10 @@ export class CallColumn {
     const ringing = calls.filter(({ state }) => state === "ringing");
     const others = calls.filter(({ state }) => state !== "ringing");
     this.#root.dataset.ringing = String(ringing.length);
+    const focused = focusIn(this.#root);
     render(
       html`
-        <h2>${text("desk.calls")}</h2>
+        <h2 tabindex="-1">${text("desk.calls")}</h2>
         ${repeat(ringing, ({ id }) => id, (call) => ringingCard(this, call))}
         ${repeat(others, ({ id }) => id, (call) => activeCard(this, call))}
         ${repeat(ended, ({ id }) => id, (call) => wrapUpCard(this, call))}
@@ -190,6 +191,7 @@ export class CallColumn {
         ${this.#dial()}`,
       this.#root,
     );
+    focused?.();
     this.#attend(ringing);
   }
 
@@ -223,16 +225,33 @@ export class CallColumn {
   /** Have a call that begins to ring noticed: the focus moves to it unless the user is typing. @param {OwnCall[]} ringing */
   #attend(ringing) {
     const fresh = ringing.find(({ id }) => !this.#rang.has(id));
-    const before = this.#rang;
     this.#rang = new Set(ringing.map(({ id }) => id));
-    if (!fresh) {
-      // The card that had the focus is gone.
-      if (before.size && !ringing.length && document.activeElement === document.body && this.list().length) this.focusCall();
-      return;
-    }
+    if (!fresh) return;
     this.context.announce(text("desk.call.rings", { who: whoOf(fresh), queue: fresh.queue ? isolated(fresh.queue) : "" }));
     const { activeElement } = document;
     if (document.hidden || isDialogOpen() || isField(activeElement)) return;
     /** @type {HTMLElement | null} */ (this.#root.querySelector(`[data-call="${CSS.escape(fresh.id)}"]`))?.focus();
   }
+}
+
+/**
+ * Return a function that gives the focus back, if its place is gone when it is called: a call that is answered or ends becomes
+ * another card. The note that is being typed goes on there.
+ * @param {HTMLElement} root
+ * @returns {(() => void) | null}
+ */
+function focusIn(root) {
+  const focused = /** @type {HTMLElement | null} */ (document.activeElement);
+  const card = /** @type {HTMLElement | null} */ (focused?.closest("article.call") ?? null);
+  if (!focused || !card || !root.contains(card)) return null;
+  const { call = "" } = card.dataset;
+  const { selectionStart = null, selectionEnd = null } = /** @type {Partial<HTMLTextAreaElement>} */ (focused);
+  return () => {
+    if (focused.isConnected) return;
+    const same = root.querySelector(`[data-call="${CSS.escape(call)}"]`);
+    const field = focused.dataset.note === undefined ? null : /** @type {HTMLTextAreaElement | null} */ (same?.querySelector("[data-note]"));
+    const next = field ?? same ?? root.querySelector("article.call") ?? root.querySelector("h2");
+    /** @type {HTMLElement | null} */ (next)?.focus();
+    field?.setSelectionRange(selectionStart, selectionEnd);
+  };
 }

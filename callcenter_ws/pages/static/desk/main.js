@@ -56,7 +56,7 @@ const client = openClient({ acknowledge: "manual" });
 startClock(() => client.now());
 const changed = onceAFrame(() => {
   root.toggleAttribute("data-old", isOld(client));
-  render(head.view(), places.head);
+  render(head.view(attention.view()), places.head);
   render(html`${actions.view()}<p class="unseen" role="status">${announced}</p>`, places.actions);
 });
 const actions = new Actions(client, {
@@ -67,8 +67,7 @@ const actions = new Actions(client, {
 });
 const keys = new Keys();
 const head = new Head(client, { page: "desk", changed, beforeSignOut: () => beforeSignOut(context, own) });
-let drawState = () => {};
-const attention = new Attention(client, () => drawState());
+const attention = new Attention(client, changed);
 
 /** @type {Context} */
 const context = {
@@ -83,8 +82,7 @@ const context = {
     changed();
   },
 };
-const own = new OwnState(place("state"), context, () => attention.view());
-drawState = () => own.draw();
+const own = new OwnState(place("state"), context);
 new CallColumn(place("calls"), context, own, (ringing) => attention.rings(ringing));
 mountChats(place("chats"), context);
 mountNotifications(place("notifications"), context);

@@ -11,6 +11,8 @@ const SET = "agent.state.set";
 const EXTENSION = "extension";
 const GROUP = "desk.keys.state";
 const MAX_EXTENSION = 32;
+/** The states from which a user goes back to work. */
+const ABSENT = new Set(["break", "away", "offline", "wrap_up"]);
 
 /** @param {string} state */
 export const stateName = (state) => (hasText(`desk.state.${state}`) ? text(`desk.state.${state}`) : isolated(state));
@@ -30,11 +32,11 @@ export class OwnState {
   #typed = null;
   #draw;
 
-  /** @param {HTMLElement} root @param {Context} context @param {() => unknown} more shown at the end of the bar */
-  constructor(root, context, more) {
+  /** @param {HTMLElement} root @param {Context} context */
+  constructor(root, context) {
     this.#root = root;
     this.#context = context;
-    this.#draw = onceAFrame(() => render(html`${this.#view()}${more()}`, root));
+    this.#draw = onceAFrame(() => render(this.#view(), root));
     const { client, keys } = context;
     client.watch((store) => store.agent(client.identity?.user_id ?? ""), () => this.#draw());
     client.on("status", () => this.#draw());
@@ -53,11 +55,6 @@ export class OwnState {
   get agent() {
     const { client } = this.#context;
     return client.store.agent(client.identity?.user_id ?? "");
-  }
-
-  /** Draw again. */
-  draw() {
-    this.#draw();
   }
 
   /** @param {string} state @param {string} [reason] @returns {Promise<import("../commands.js").Outcome | null>} */
@@ -116,7 +113,7 @@ export class OwnState {
     const button = (wanted, id, run) =>
       actions.button(SET, { state: wanted }, {
         label: text(`desk.set.${wanted}`),
-        className: wanted === state ? "present" : wanted === "available" ? "main" : "",
+        className: wanted === state ? "present" : wanted === "available" && ABSENT.has(state) ? "main" : "",
         mark: keys.mark(id),
         keys: keys.hint(id),
         run: run ?? (() => this.set(wanted)),
