@@ -96,5 +96,5 @@ function timeOf(at, language) {
   const isToday = date.toDateString() === new Date().toDateString();
   /** @type {Intl.DateTimeFormatOptions} */
   const day = isToday ? {} : { day: "numeric", month: "short" };
-  return date.toLocaleString(language, { hour: "2-digit", minute: "2-digit", ...day });
+  return date.toLocaleString(language, { hour: "numeric", minute: "2-digit", ...day });
 }

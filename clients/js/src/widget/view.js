@@ -167,7 +167,8 @@ export function viewOf({ chat, say, language, options, nonce, tab, isAvailable, 
     setText(greeting, isOffline || state.offline !== null ? (options.offlineText ?? say("offline_text")) : (options.greeting ?? say("greeting")));
     const isAdded = log.show(lines);
     setText(typist, state.typist ? say("typing", { name: name(state.typist.name) }) : "");
-    setShown(typist, state.typist !== null && phase === "chat");
+    const wasTyping = !typist.hidden;
+    setShown(typist, state.typist !== null && phase === "chat" && !state.isCut);
     const isDone = state.offline !== null && agent === null;
     setText(done, isDone ? say("offline_done", { email: state.offline ?? "" }) : "");
     setShown(done, isDone);
@@ -192,7 +193,7 @@ export function viewOf({ chat, say, language, options, nonce, tab, isAvailable, 
     setShown(badge, unread > 0);
     setAttribute(launcher, "aria-expanded", String(isOpen));
     setAttribute(launcher, "aria-label", isOpen ? say("close") : [say("open", { title }), unread && say("unread", { count: unread })].filter(Boolean).join(", "));
-    if (isAdded && (wasAtBottom || lines[lines.length - 1].from === "visitor")) toBottom();
+    if (isAdded ? wasAtBottom || lines[lines.length - 1].from === "visitor" : wasAtBottom && !wasTyping) toBottom();
     if (isOpen && !document.hidden) chat.read();
   };
 
