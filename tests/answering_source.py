@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,11 @@ class AnsweringSource:
 
     Args:
         amp_path: the unix socket of the gateway.
+        names: the commands that it declares.
     """
 
-    def __init__(self, amp_path: Path) -> None:
-        self._process = Process([sys.executable, __file__, str(amp_path)])
+    def __init__(self, amp_path: Path, names: Sequence[str] = NAMES) -> None:
+        self._process = Process([sys.executable, __file__, str(amp_path), *names])
         while json.loads(self._process.next_line()).get("state") != "connected":
             pass
 
@@ -62,10 +64,10 @@ class Answers(LineOnlyReceiver):
 
     delimiter = b"\n"
 
-    def __init__(self, broadcaster: EventBroadcaster) -> None:
+    def __init__(self, broadcaster: EventBroadcaster, names: Sequence[str]) -> None:
         self.ended: Deferred[None] = Deferred()
         self._open: dict[str, Deferred[dict[str, Any]]] = {}
-        for name in NAMES:
+        for name in names:
             broadcaster.on_command(name, self._carry_out)
 
     async def _carry_out(self, command: Command) -> dict[str, Any]:
@@ -85,7 +87,7 @@ class Answers(LineOnlyReceiver):
         self.ended.callback(None)
 
 
-async def serve(reactor: Any, path: str) -> None:
+async def serve(reactor: Any, path: str, *names: str) -> None:
     broadcaster = EventBroadcaster(
         f"unix:{path}",
         reactor,
@@ -93,7 +95,7 @@ async def serve(reactor: Any, path: str) -> None:
         tenants=["acme"],
         state_changed=lambda state, reason: write(state=state.value),
     )
-    answers = Answers(broadcaster)
+    answers = Answers(broadcaster, names)
     broadcaster.startService()
     StandardIO(answers, reactor=reactor)
     await answers.ended
@@ -101,4 +103,4 @@ async def serve(reactor: Any, path: str) -> None:
 
 
 if __name__ == "__main__":
-    react(lambda reactor: Deferred.fromCoroutine(serve(reactor, sys.argv[1])))
+    react(lambda reactor: Deferred.fromCoroutine(serve(reactor, *sys.argv[1:])))

@@ -186,7 +186,7 @@ def test_a_waiting_chat_is_accepted_and_closed_by_the_keyboard(desk: Desk) -> No
     visitor = desk.visitor("w")
     visitor.write("is there an agent?")
     wait_for_text(desk.tab, ".waiting .said", "is there an agent?")
-    press(desk.tab, "g")
+    press(desk.tab, "v")
     desk.wait("w")
     focused = "document.activeElement.closest('[data-chat]')?.dataset.chat"
     desk.tab.wait_for(f"{focused} === {json.dumps(desk.name('w'))} && document.activeElement.tagName === 'TEXTAREA'")

@@ -348,8 +348,8 @@ export class Chats {
     const group = "chats.title";
     keys.add({ id: "chat.next", keys: ["n", "Alt+N"], group, label: text("chats.key.next"), enabled: has, run: () => go(1) });
     keys.add({ id: "chat.previous", keys: ["p", "Alt+P"], group, label: text("chats.key.previous"), enabled: has, run: () => go(-1) });
-    keys.add({ id: "chat.reply", keys: ["r", "Alt+R"], group, label: text("chats.key.reply"), enabled: has, run: () => this.choose(this.columns.active ?? this.columns.all[0]) });
+    keys.add({ id: "chat.reply", keys: ["m", "Alt+M"], group, label: text("chats.key.reply"), enabled: has, run: () => this.choose(this.columns.active ?? this.columns.all[0]) });
     const waits = () => this.waiting.length > 0 && this.actions.can("chat.accept");
-    keys.add({ id: "chat.accept", keys: ["g", "Alt+G"], group, label: text("chats.key.accept"), enabled: waits, run: () => void this.accept(this.waiting[0]) });
+    keys.add({ id: "chat.accept", keys: ["v", "Alt+V"], group, label: text("chats.key.accept"), enabled: waits, run: () => void this.accept(this.waiting[0]) });
   }
 }
