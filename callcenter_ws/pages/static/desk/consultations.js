@@ -15,13 +15,13 @@ export class Consultations {
    * @param {import("../staff/actions.js").Actions} actions
    * @param {{now: () => number}} clock
    */
-  constructor(actions, { now }) {
+  constructor(actions, clock) {
     this.#actions = actions;
     this.#known = tab.get(KEY, {});
     actions.onEnd(({ name, fields, state, code }) => {
       const id = String(fields.call_id);
       if (name === "call.consult" && state === "done") {
-        this.#set(id, { destination: String(fields.destination), label: this.#labels.get(id) ?? "", since: now() });
+        this.#set(id, { destination: String(fields.destination), label: this.#labels.get(id) ?? "", since: clock.now() });
       }
       const isEnd = name === "call.consult.complete" || name === "call.consult.cancel" || name === "call.transfer";
       // "not_found": the other side has ended it already.

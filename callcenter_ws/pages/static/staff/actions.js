@@ -176,16 +176,17 @@ export class Actions {
 
   /** @param {Entry} entry @param {Promise<Outcome>} outcome @returns {Promise<Outcome | null>} */
   async #follow(entry, outcome) {
+    let ended;
     try {
-      const ended = await outcome;
-      const state = ended.state === "done" ? "done" : UNKNOWN.has(ended.code ?? "") ? "unknown" : "failed";
-      this.#end(entry, state, ended, state === "done" ? "" : reasonOf(ended.code, ended.message));
-      return ended;
+      ended = await outcome;
     } catch (error) {
       const { code = "failed", message } = /** @type {import("../commands.js").CommandRefused} */ (error);
       this.#end(entry, UNKNOWN.has(code) ? "unknown" : "refused", null, reasonOf(code, message), code);
       return null;
     }
+    const state = ended.state === "done" ? "done" : UNKNOWN.has(ended.code ?? "") ? "unknown" : "failed";
+    this.#end(entry, state, ended, state === "done" ? "" : reasonOf(ended.code, ended.message));
+    return ended;
   }
 
   /** @param {Entry} entry @param {Entry["state"]} state @param {Outcome | null} outcome @param {string} words @param {string | null} [code] */
