@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from callcenter_ws.config.command_settings import TenantCommands
 from callcenter_ws.config.wallboards import WallboardSettings
+from callcenter_ws.config.widget import WidgetSettings
 from callcenter_ws.statistics.rules import AlertRule
 
 Method = Literal[
@@ -120,6 +121,7 @@ class TenantSettings(Table, frozen=True):
     webhooks: tuple[WebhookSettings, ...] = ()
     wallboards: tuple[WallboardSettings, ...] = ()
     commands: TenantCommands = TenantCommands()
+    widget: WidgetSettings = WidgetSettings()
 
 
 class TenantsSettings(Table, frozen=True):

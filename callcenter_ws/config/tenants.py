@@ -31,6 +31,7 @@ from callcenter_ws.config.wallboards import (
     check_limits,
     check_wallboard,
 )
+from callcenter_ws.config.widget import WidgetSettings, check_widget
 from callcenter_ws.events.principal import EVERY_TENANT
 from callcenter_ws.runtime.setting_values import shown
 from callcenter_ws.statistics.rules import AlertRule
@@ -206,6 +207,7 @@ _CHECKS: Mapping[type, Check] = {
     TenantSettings: _check_tenant,
     WebhookSettings: _check_webhook,
     WallboardSettings: check_wallboard,
+    WidgetSettings: check_widget,
     LevelLimits: check_limits,
     WaitLimits: check_limits,
     WaitingLimits: check_limits,

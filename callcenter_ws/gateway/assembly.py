@@ -12,6 +12,7 @@ from callcenter_ws import __version__
 from callcenter_ws.amp.factory import AmpServerFactory
 from callcenter_ws.auth.account_operations import AccountOperations
 from callcenter_ws.auth.revocation import UnrevokedTokens
+from callcenter_ws.cluster.availability import AgentsThere
 from callcenter_ws.config.settings import Settings
 from callcenter_ws.delivery.limits import Limits
 from callcenter_ws.delivery.state_reader import StateReader
@@ -39,6 +40,7 @@ from callcenter_ws.http.first_bytes import UpgradeHandler
 from callcenter_ws.http.large_body import BodyWriting
 from callcenter_ws.http.page_options import PageOptions, wallboards_of
 from callcenter_ws.http.probes import LiveResource, MetricsResource, ReadyResource
+from callcenter_ws.http.public_widget import PublicWidgetResource, WidgetOptions, widgets_of
 from callcenter_ws.http.responses import JsonNotFound
 from callcenter_ws.http.schemas import SchemasResource
 from callcenter_ws.http.session import DemoSignIn, session_resources
@@ -88,6 +90,7 @@ class GatewayParts:
         audit: the audit log.
         signing_in: signs people and screens in at the pages.
         page_options: what the pages that the gateway serves depend on.
+        widget_options: the chat widgets of the tenants.
         chats: what clients write.
         endpoints: ``/ws`` and ``/ws/public``.
         cors, body_writing: of all sites.
@@ -103,6 +106,7 @@ class GatewayParts:
     authentication: Authentication
     signing_in: SigningIn
     page_options: PageOptions
+    widget_options: WidgetOptions
     admission: Admission
     chats: ChatSessions
     endpoints: WebSocketEndpoints
@@ -146,6 +150,7 @@ def assemble(
         reactor, clock, settings, core.store.accounts, accepted.pages, core.directory, core.hub.revocations, audit
     )
     page_options = PageOptions(settings.web.embedders, wallboards_of(settings))
+    widget_options = WidgetOptions(widgets_of(settings))
     admission = Admission(core.hub, admission_limits(settings, descriptors), settings.policy.over_user_limit)
     quotas = Quotas(settings.limits, clock, **history_limits(settings))
     chats = _chat_sessions(settings, core, quotas)
@@ -162,6 +167,7 @@ def assemble(
     endpoints = WebSocketEndpoints(
         websocket_factory, token_sources(settings.jwt), limits.proxies, public=settings.public.enabled
     )
+    endpoints.add_public(b"widget", _widget_resource(core, websocket_factory, widget_options))
     cors = CorsPolicy(OriginList(settings.web.allowed_origins))
     hub = core.hub
     writing = BodyWriting(clock, hub.slicer, hub.outgoing, hub.limits)
@@ -199,6 +205,7 @@ def assemble(
         authentication=accepted,
         signing_in=signing,
         page_options=page_options,
+        widget_options=widget_options,
         admission=admission,
         chats=chats,
         endpoints=endpoints,
@@ -395,6 +402,15 @@ def _ws_resource(
         b"commands": CommandsResource(authenticator, core.commands, core.clock),
     }
     return _with_children(endpoint, children)
+
+
+def _widget_resource(core: Core, factory: GatewayFactory, options: WidgetOptions) -> Resource:
+    """Return the resource of ``/ws/public/widget``."""
+
+    def check_origin(tenant_id: str, origin: str | None) -> None:
+        factory.context.authenticator.origins.check_visitor(tenant_id, origin)
+
+    return PublicWidgetResource(options, AgentsThere(core.store.broker, core.clock), check_origin)
 
 
 def _with_children(resource: Resource, children: Mapping[bytes, Resource]) -> Resource:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from twisted.web.resource import Resource
+
 from callcenter_ws.http.first_bytes import UpgradeHandler
 from callcenter_ws.http.responses import JsonNotFound
 from callcenter_ws.requests.admission import EndpointName
@@ -44,6 +46,10 @@ class WebSocketEndpoints:
         else:
             self.upgrade_handlers.pop(_PUBLIC_PATH, None)
             self.staff.children.pop(b"public", None)
+
+    def add_public(self, segment: bytes, resource: Resource) -> None:
+        """Attach a resource below ``/ws/public``."""
+        self._public.putChild(segment, resource)
 
     def replace_token_sources(self, sources: OptionalTokenSources) -> None:
         """Accept tokens from other places in new handshakes."""

@@ -34,6 +34,7 @@ from callcenter_ws.gateway.reload_commands import COMMAND_KEYS, prepare_audit, p
 from callcenter_ws.gateway.reload_step import Commit, Reloading, Step
 from callcenter_ws.gateway.setting_files import LISTEN_KEYS
 from callcenter_ws.http.page_options import wallboards_of
+from callcenter_ws.http.public_widget import widgets_of
 from callcenter_ws.runtime.client_address import TrustedProxies
 from callcenter_ws.runtime.setting_problems import ConfigError, Problem
 from callcenter_ws.runtime.tls import server_context
@@ -80,8 +81,10 @@ def _connection_log(reloading: Reloading) -> Commit:
 def _origins(reloading: Reloading) -> Commit:
     parts = reloading.parts
     policy, listed = origin_policy(reloading.new), OriginList(reloading.new.web.allowed_origins)
+    widgets = widgets_of(reloading.new)
 
     def commit() -> None:
+        parts.widget_options.widgets = widgets
         parts.websocket_factory.context.authenticator.origins = policy
         parts.cors.origins = listed
 
@@ -159,8 +162,8 @@ def _embedders(reloading: Reloading) -> Commit:
 
 
 def _tenants(reloading: Reloading) -> Commit:
-    """Replace what tenants have: statistics, alerts and their receivers, wallboards, commands."""
-    plan, wallboards = plan_of(reloading.new), wallboards_of(reloading.new)
+    """Replace what tenants have: statistics, alerts and their receivers, wallboards, commands, chat widgets."""
+    plan, wallboards, widgets = plan_of(reloading.new), wallboards_of(reloading.new), widgets_of(reloading.new)
     core, options, time_zones = reloading.parts.core, reloading.parts.page_options, time_zones_of(reloading.new)
     use_command_policy = prepare_command_policy(reloading)
 
@@ -170,6 +173,7 @@ def _tenants(reloading: Reloading) -> Commit:
         core.call_log.time_zone = time_zones
         core.hub.use_figures(core.store.figures, core.plan)
         options.wallboards = wallboards
+        reloading.parts.widget_options.widgets = widgets
 
     return commit
 

@@ -3,7 +3,8 @@
 The pages of ``web.allowed_origins`` may read the responses, errors included. They authenticate by ``Authorization``:
 credentials of the browser are never allowed. The files of the browser client, which are public, and the refusals at the
 addresses of WebSockets are open to every origin: so the client is loaded, and can say that the origin of the page is
-not listed, which browsers hide.
+not listed, which browsers hide. So are the responses about chat widgets: a page of an origin that is not listed gets a
+refusal.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ PREFLIGHT_SECONDS = 600
 _PATHS = (b"/ws/", b"/schemas")
 _PUBLIC_FILES = (b"/client/", b"/widget.js")
 _WEBSOCKETS = (b"/ws", b"/ws/", b"/ws/public", b"/ws/public/")
+_PUBLIC_WIDGET = b"/ws/public/widget"
 _NO_PATHS = (b"/ws/public",)
 _VARY = {"Vary": "Origin"}
 _ALLOWED_HEADERS = "Authorization, Content-Type, If-None-Match"
@@ -45,7 +47,7 @@ class CorsPolicy:
         Args:
             origin: the value of ``Origin``; None if there is none.
         """
-        if path.startswith(_PUBLIC_FILES) or path in _WEBSOCKETS:
+        if path.startswith(_PUBLIC_FILES) or path in _WEBSOCKETS or path == _PUBLIC_WIDGET:
             return {"Access-Control-Allow-Origin": "*"}
         if not self.covers(path):
             return {}

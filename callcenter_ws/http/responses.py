@@ -125,7 +125,7 @@ def _set_headers(request: Request, response: Response) -> None:
 def cors_headers(request: Request) -> Mapping[str, str]:
     """Return the headers that say whether pages of other sites may read the response to a request."""
     policy = _cors_policy(request)
-    return {} if policy is None else policy.headers(_path_of(request), _origin_of(request))
+    return {} if policy is None else policy.headers(_path_of(request), origin_of(request))
 
 
 def _cors_policy(request: Request) -> CorsPolicy | None:
@@ -139,7 +139,8 @@ def _path_of(request: Request) -> bytes:
     return request.uri.partition(b"?")[0]
 
 
-def _origin_of(request: Request) -> str | None:
+def origin_of(request: Request) -> str | None:
+    """Return the ``Origin`` of a request; None if there is none, or more than one."""
     origins = request.requestHeaders.getRawHeaders(b"Origin") or []
     return origins[0].decode("latin-1").strip() if len(origins) == 1 else None
 
@@ -200,7 +201,7 @@ def requested_tenant(principal: Principal, request: Request) -> str | None:
     """
     if not is_percent_encoded(request.uri):
         raise Refusal(ErrorCode.INVALID_MESSAGE, "the request target has a % without two hexadecimal digits")
-    named = _query_value(request, "tenant_id")
+    named = query_value(request, "tenant_id")
     if principal.every_tenant:
         return None if named == EVERY_TENANT else named
     if named not in (None, principal.tenant_id):
@@ -208,7 +209,12 @@ def requested_tenant(principal: Principal, request: Request) -> str | None:
     return principal.tenant_id
 
 
-def _query_value(request: Request, name: str) -> str | None:
+def query_value(request: Request, name: str) -> str | None:
+    """Return an identifier of the query; None if the request does not name it.
+
+    Raises:
+        Refusal: ``invalid_message``.
+    """
     values = (request.args or {}).get(name.encode(), [])
     if not values:
         return None
@@ -294,7 +300,7 @@ class JsonResource(Resource):
         policy = _cors_policy(request)
         if request.method == b"OPTIONS" and policy is not None and policy.covers(_path_of(request)):
             methods = [method.decode() for method in self._handlers]
-            return Response(b"", 204, policy.preflight_headers(_origin_of(request), methods))
+            return Response(b"", 204, policy.preflight_headers(origin_of(request), methods))
         refused = refusal_response(Refusal(ErrorCode.METHOD_NOT_ALLOWED))
         allow = b", ".join(self._handlers).decode()
         return Response(refused.body, refused.status, {**refused.headers, "Allow": allow})
