@@ -11,10 +11,13 @@ from random import Random
 from callcenter_ws.demo.agents import Agent, AgentPool
 from callcenter_ws.demo.calls import CallDistributor
 from callcenter_ws.demo.chats import ChatSessions
-from callcenter_ws.demo.commands import ModelCommands
+from callcenter_ws.demo.commands import ModelCommands, Result
+from callcenter_ws.demo.consultations import Consultations
+from callcenter_ws.demo.persons import Persons
 from callcenter_ws.demo.sample_data import AGENTS, CALLERS, DEMO_AGENT, NOTIFICATIONS, QUEUES
 from callcenter_ws.demo.scheduler import ModelEvent, Scheduler, ShuffleBag
 from callcenter_ws.demo.simulated_call import Queue
+from callcenter_ws.demo.visitors import VisitorChats
 from callcenter_ws.runtime.json import JsonObject
 
 
@@ -39,8 +42,11 @@ class CallCenter:
         self._recipients = ShuffleBag(random, [DEMO_AGENT.user_id, *[person.user_id for person in AGENTS[1:4]]])
         self._agents.open()
         self._distributor.open()
-        self._commands = ModelCommands(self._agents, self._distributor, queues)
+        self._consultations = Consultations(self._scheduler, self._agents, self._distributor)
+        self._commands = ModelCommands(self._agents, self._distributor, self._consultations, queues)
         self._chats = ChatSessions(self._scheduler, self._agents, prefix)
+        self._visitors = VisitorChats(self._scheduler, self._agents, prefix)
+        self._persons = Persons(self._scheduler, self._agents, self._distributor, self._chats, self._visitors)
         self._chats.open()
         self._scheduler.call_later(10, self._notify)
         self._scheduler.call_later(45, self._announce)
@@ -52,15 +58,17 @@ class CallCenter:
 
     def step(self) -> list[ModelEvent]:
         """Advance to the next scheduled call, make it, and return the events that it produced; often none."""
-        return self._scheduler.step()
+        events = self._scheduler.step()
+        self._consultations.take_ended()
+        return events
 
     @property
     def command_names(self) -> Sequence[str]:
         """The commands that ``carry_out`` knows."""
         return self._commands.names
 
-    def carry_out(self, at: float, name: str, payload: JsonObject, user_id: str) -> list[ModelEvent]:
-        """Carry out a command, and return the events that it produced.
+    def carry_out(self, at: float, name: str, payload: JsonObject, user_id: str) -> tuple[list[ModelEvent], Result]:
+        """Carry out a command; return the events that it produced, and what the asker is told.
 
         Args:
             at: the present model time; not after ``next_at``.
@@ -70,18 +78,48 @@ class CallCenter:
             CommandFailed: it was not carried out; there are no events.
         """
         self._scheduler.advance(at)
-        self._commands.carry_out(name, payload, user_id)
+        result = self._commands.carry_out(name, payload, user_id)
+        self._consultations.take_ended()
+        return self._scheduler.take_events(), result
+
+    def set_present(self, at: float, user_id: str, *, is_present: bool) -> list[ModelEvent]:
+        """Learn whether a person is at the desk of an agent, and return the events that this produced.
+
+        Args:
+            at: the present model time; not after ``next_at``.
+        """
+        self._scheduler.advance(at)
+        self._persons.set_present(user_id, is_present=is_present)
+        self._consultations.take_ended()
         return self._scheduler.take_events()
 
-    def chat_changed(self, type_: str, payload: JsonObject) -> None:
-        """Learn of an event of a chat that others have sent, as the gateway does for commands."""
+    def chat_changed(self, at: float, type_: str, payload: JsonObject) -> list[ModelEvent]:
+        """Learn of an event of a chat that others have sent, and return the events that this produced.
+
+        Args:
+            at: the present model time; not after ``next_at``.
+        """
+        self._scheduler.advance(at)
         session_id = str(payload["session_id"])
+        is_of_model = self._chats.has(session_id)
         if type_ == "chat.session.ended":
             self._chats.ended_by_others(session_id)
+            self._visitors.ended(session_id)
         elif type_ == "chat.transferred":
-            self._chats.transferred_by_others(session_id, str(payload["to_agent_id"]))
+            agent_id = str(payload["to_agent_id"])
+            if is_of_model:
+                self._chats.transferred_by_others(session_id, agent_id)
+            else:
+                self._visitors.assigned(session_id, agent_id)
+        elif type_ == "chat.message":
+            if not is_of_model:
+                self._visitors.written(payload)
+            elif payload.get("sender_type") == "agent" and not payload.get("private"):
+                self._chats.person_wrote(session_id)
+        return self._scheduler.take_events()
 
     def _agent_changed(self, agent: Agent) -> None:
+        self._persons.changed(agent)
         if agent.state == "available":
             self._distributor.distribute()
 

@@ -11,11 +11,18 @@ from callcenter_ws.demo.scheduler import ScheduledCall, Scheduler, ShuffleBag
 
 _TRANSFERRED = (True, False, False)
 _WITH_NOTE = (True, False, False)
+_VISITOR_WAITS = (150, 240)
+"""For the answer of a person, in seconds."""
 
 
 @dataclass(slots=True, eq=False)
 class Chat:
-    """One chat session. ``next_step`` is what happens to it next."""
+    """One chat session.
+
+    Attributes:
+        is_agents_turn: whether the visitor has written last.
+        next_step: what happens to it next.
+    """
 
     session_id: str
     visitor: str
@@ -24,11 +31,14 @@ class Chat:
     transfer_pending: bool
     has_note: bool
     turn: int = 0
+    is_agents_turn: bool = False
     next_step: ScheduledCall | None = None
 
 
 class ChatSessions:
     """Keeps two chats active: the session of the ready-made visitor token, repeatedly, and one with changing visitors.
+
+    A person at a desk gets chats of the first kind only, and answers them itself.
 
     Args:
         prefix: is part of the ids of sessions and messages, so that they differ from those of earlier runs.
@@ -51,6 +61,23 @@ class ChatSessions:
 
     # What others do with a chat: the gateway carries out the commands about chats itself.
 
+    def has(self, session_id: str) -> bool:
+        """Whether this is a chat of the model."""
+        return session_id in self._chats
+
+    def person_wrote(self, session_id: str) -> None:
+        """Let the visitor go on after a message of an agent that a person plays."""
+        chat = self._chats.get(session_id)
+        if chat is not None and chat.is_agents_turn and chat.agent.is_played:
+            if chat.next_step is not None:
+                chat.next_step.cancel()
+            self._after_answer(chat)
+
+    def change_player(self, agent: Agent) -> None:
+        """Let the chats of an agent go on that is played by a person from now on, or by the model again."""
+        for chat in [chat for chat in self._chats.values() if chat.agent is agent]:
+            self._await_answer(chat)
+
     def ended_by_others(self, session_id: str) -> None:
         """Go on without a chat that has ended."""
         chat = self._chats.get(session_id)
@@ -69,6 +96,7 @@ class ChatSessions:
             chat.agent.chats -= 1
             agent.chats += 1
             chat.agent = agent
+            self._await_answer(chat)
 
     def _forget(self, chat: Chat) -> None:
         if chat.next_step is not None:
@@ -114,12 +142,17 @@ class ChatSessions:
         self._then(chat, 1, 3, self._visitor_types)
 
     def _free_agent(self, *, is_demo_session: bool) -> Agent | None:
-        free = [agent for agent in self._agents.available() if not agent.chats]
-        for agent in free:
-            if is_demo_session and agent.user_id == DEMO_AGENT.user_id:
-                # The pages of the visitor and of the agent show the same chat: an agent sees its own only.
-                return agent
+        demo_agent = self._agents.find(DEMO_AGENT.user_id)
+        if is_demo_session and demo_agent is not None and self._may_chat(demo_agent):
+            # The pages of the visitor and of the agent show the same chat: an agent sees its own only.
+            return demo_agent
+        free = [agent for agent in self._agents.available() if not (agent.chats or agent.is_played)]
         return self._scheduler.random.choice(free) if free else None
+
+    @staticmethod
+    def _may_chat(agent: Agent) -> bool:
+        """Return whether the agent is free for a chat; a person may have one beside a call."""
+        return not agent.chats and (agent.can_take_chats if agent.is_played else agent.state == "available")
 
     def _visitor_types(self, chat: Chat) -> None:
         self._typing(chat, "visitor", is_typing=True)
@@ -128,11 +161,26 @@ class ChatSessions:
     def _visitor_writes(self, chat: Chat) -> None:
         self._typing(chat, "visitor", is_typing=False)
         self._write(chat, "visitor", DIALOGUE[chat.turn][0])
-        if chat.has_note and chat.turn == 1:
+        if chat.has_note and chat.turn == 1 and not chat.agent.is_played:
             self._write(chat, "agent", self._scheduler.random.choice(PRIVATE_NOTES), private=True)
-        if chat.transfer_pending and chat.turn >= 1:
+        if chat.transfer_pending and chat.turn >= 1 and not chat.agent.is_played:
             self._transfer(chat)
-        self._then(chat, 1, 3, self._agent_types)
+        chat.is_agents_turn = True
+        self._await_answer(chat)
+
+    def _await_answer(self, chat: Chat) -> None:
+        """Let the visitor wait for the answer of a person, or the model answer for its agent."""
+        if not chat.is_agents_turn:
+            return
+        if chat.next_step is not None:
+            chat.next_step.cancel()
+        if chat.agent.is_played:
+            self._then(chat, *_VISITOR_WAITS, self._give_up)
+        else:
+            self._then(chat, 1, 3, self._agent_types)
+
+    def _give_up(self, chat: Chat) -> None:
+        self._end(chat, "visitor", "no_answer")
 
     def _agent_types(self, chat: Chat) -> None:
         self._typing(chat, "agent", is_typing=True)
@@ -141,6 +189,10 @@ class ChatSessions:
     def _agent_writes(self, chat: Chat) -> None:
         self._typing(chat, "agent", is_typing=False)
         self._write(chat, "agent", DIALOGUE[chat.turn][1])
+        self._after_answer(chat)
+
+    def _after_answer(self, chat: Chat) -> None:
+        chat.is_agents_turn = False
         chat.turn += 1
         if chat.turn < chat.turns:
             self._then(chat, 2, 6, self._visitor_types)
@@ -148,7 +200,7 @@ class ChatSessions:
             self._then(chat, 2, 4, self._end)
 
     def _transfer(self, chat: Chat) -> None:
-        colleagues = [agent for agent in self._agents.at_work() if not agent.chats]
+        colleagues = [agent for agent in self._agents.at_work() if not (agent.chats or agent.is_played)]
         if not colleagues:
             return
         chat.transfer_pending = False
@@ -166,9 +218,10 @@ class ChatSessions:
             },
         )
 
-    def _end(self, chat: Chat) -> None:
-        ended_by = self._scheduler.random.choice(("visitor", "agent"))
-        payload = {"session_id": chat.session_id, "reason": "resolved", "ended_by": ended_by}
+    def _end(self, chat: Chat, ended_by: str | None = None, reason: str = "resolved") -> None:
+        if ended_by is None:
+            ended_by = "visitor" if chat.agent.is_played else self._scheduler.random.choice(("visitor", "agent"))
+        payload = {"session_id": chat.session_id, "reason": reason, "ended_by": ended_by}
         self._scheduler.emit("chat.session.ended", payload)
         self._forget(chat)
 

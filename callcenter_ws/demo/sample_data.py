@@ -93,3 +93,13 @@ NOTIFICATIONS = (
     ("mention", "You were mentioned", "A colleague asked you about the ticket of {caller}."),
     ("coaching", "Feedback is ready", "Your supervisor commented on the call with {caller}."),
 )
+
+SMALL_TALK = (
+    "Hello, this is {agent}. I am simulated: sign in as the agent of the demo, and you answer here yourself.",
+    "Of course. Tell me a little more, please.",
+    "Thank you, I have written that down.",
+    "I see. One moment, I am looking it up.",
+    "That is in order now. Is there anything else?",
+    "Gladly. Take your time.",
+)
+"""What an agent of the model answers to a visitor of the widget."""

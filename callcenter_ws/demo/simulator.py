@@ -14,16 +14,19 @@ from random import Random, SystemRandom
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredLock
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import deferLater, react
+from twisted.internet.task import LoopingCall, deferLater, react
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from callcenter_ws import __version__
 from callcenter_ws.demo.callcenter import CallCenter
 from callcenter_ws.demo.child import call_at_end_of_input, log_to_stderr
+from callcenter_ws.demo.consultations import LaterOutcome
+from callcenter_ws.demo.sample_data import DEMO_AGENT
 from callcenter_ws.demo.scheduler import ModelEvent
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.remote import ClientMessage, Command, CommandFailed, EventBroadcaster
+from callcenter_ws.runtime.json import JsonObject
 from callcenter_ws.runtime.reactor import Reactor
 
 _log = Logger()
@@ -31,6 +34,10 @@ _log = Logger()
 _DEFAULT_RETRY_SECONDS = 2.0
 _MAX_LATENESS_SECONDS = 1.0
 _STOP_TIMEOUT_SECONDS = 1.0
+_PRESENCE_SECONDS = 15.0
+"""So often the gateway is asked who is at a desk: changes are not told while the connection is lost."""
+
+_SCOPES = ("agents", "calls", "members", "chats")
 _RETRYABLE = (ErrorCode.OVERLOADED, ErrorCode.UNAVAILABLE, ErrorCode.DRAINING, ErrorCode.RATE_LIMITED)
 _SEED_COUNT = 2**32
 
@@ -57,6 +64,7 @@ class Simulation:
         # Held from a change of the model until its events are published: they must not change places with others.
         self._publishing = DeferredLock()
         self._waiting: Deferred[bool] | None = None
+        self._unfinished: list[tuple[LaterOutcome, Deferred[None]]] = []
 
     async def run(self) -> None:
         """Publish events until cancelled."""
@@ -71,6 +79,7 @@ class Simulation:
                 self._began += late
             async with self._publishing:
                 await self._publish_all(self._callcenter.step())
+            self._finish()
 
     async def _wait(self, seconds: float) -> bool:
         """Wait for the next step of the model; return whether a command came, after which it may be another one."""
@@ -83,8 +92,8 @@ class Simulation:
             if timer.active():
                 timer.cancel()
 
-    async def carry_out(self, command: Command) -> None:
-        """Carry out a command in the model, and publish what it causes.
+    async def carry_out(self, command: Command) -> JsonObject | None:
+        """Carry out a command in the model, publish what it causes, and return what the asker is told.
 
         Raises:
             CommandFailed: it was not carried out.
@@ -92,11 +101,52 @@ class Simulation:
         async with self._publishing:
             if command.seconds_left <= 0:
                 raise CommandFailed("timeout", "its time had passed before it was begun")
-            at = (self._reactor.seconds() - self._began) * self._speed
-            events = self._callcenter.carry_out(at, command.name, command.payload, command.user_id)
-            if self._waiting is not None:
-                self._waiting.callback(True)
+            events, result = self._callcenter.carry_out(
+                self._model_time(), command.name, command.payload, command.user_id
+            )
+            self._wake()
             await self._publish_all(events)
+        self._finish()
+        if not isinstance(result, LaterOutcome):
+            return result
+        if not result.is_known:
+            known: Deferred[None] = Deferred()
+            self._unfinished.append((result, known))
+            await known
+        if result.failure is not None:
+            raise result.failure
+        return result.data
+
+    async def chat_changed(self, message: ClientMessage) -> None:
+        """Tell the model of an event of a chat that others have sent, and publish what it causes."""
+        async with self._publishing:
+            events = self._callcenter.chat_changed(self._model_time(), message.type, message.payload)
+            self._wake()
+            await self._publish_all(events)
+
+    async def set_present(self, user_id: str, *, is_present: bool) -> None:
+        """Tell the model whether a person is at the desk of an agent, and publish what it causes."""
+        async with self._publishing:
+            events = self._callcenter.set_present(self._model_time(), user_id, is_present=is_present)
+            self._wake()
+            await self._publish_all(events)
+        self._finish()
+
+    def _model_time(self) -> float:
+        return (self._reactor.seconds() - self._began) * self._speed
+
+    def _wake(self) -> None:
+        """Look again at what comes next: it may have changed."""
+        if self._waiting is not None:
+            waiting, self._waiting = self._waiting, None
+            waiting.callback(True)
+
+    def _finish(self) -> None:
+        """Go on with the commands whose outcome is known, now that its events are published."""
+        known = [one for one in self._unfinished if one[0].is_known]
+        self._unfinished = [one for one in self._unfinished if not one[0].is_known]
+        for _, finished in known:
+            finished.callback(None)
 
     async def _publish_all(self, events: Iterable[ModelEvent]) -> None:
         for event in events:
@@ -143,12 +193,10 @@ async def simulate(reactor: Reactor, arguments: argparse.Namespace) -> None:
     for name in callcenter.command_names:
         broadcaster.on_command(name, simulation.carry_out)
 
-    def chat_changed(message: ClientMessage) -> None:
-        if message.tenant_id == arguments.tenant:
-            callcenter.chat_changed(message.type, message.payload)
-
-    # Refused only where the connection is, which is logged already.
-    broadcaster.subscribe(["chat.session.ended", "chat.transferred"], chat_changed).addErrback(_ignore_refusal)
+    _follow_clients(reactor, broadcaster, simulation, arguments.tenant)
+    # Calls and chats of a former run, which was killed, have ended.
+    for scope in _SCOPES:
+        broadcaster.sync_state(arguments.tenant, scope, []).addErrback(_ignore_refusal)
     broadcaster.startService()
     running: Deferred[None] = Deferred.fromCoroutine(simulation.run())
     call_at_end_of_input(reactor, running.cancel)
@@ -158,6 +206,32 @@ async def simulate(reactor: Reactor, arguments: argparse.Namespace) -> None:
         _log.info("the standard input is closed: the simulation ends")
     finally:
         await broadcaster.stopService()
+
+
+def _follow_clients(reactor: Reactor, broadcaster: EventBroadcaster, simulation: Simulation, tenant: str) -> None:
+    """Tell the model what visitors and agents do: their chats, and who is at a desk."""
+
+    async def follow(message: ClientMessage) -> None:
+        if message.tenant_id != tenant:
+            return
+        if message.type == "presence.changed":
+            await simulation.set_present(str(message.payload["user_id"]), is_present=bool(message.payload["online"]))
+        else:
+            await simulation.chat_changed(message)
+
+    async def look() -> None:
+        try:
+            presence = await broadcaster.user_online(tenant, DEMO_AGENT.user_id)
+        except Refusal:
+            return
+        await simulation.set_present(DEMO_AGENT.user_id, is_present=presence.online)
+
+    # Refused only where the connection is, which is logged already.
+    kinds = ["chat.message", "chat.session.ended", "chat.transferred", "presence.changed"]
+    broadcaster.subscribe(kinds, follow).addErrback(_ignore_refusal)
+    looking = LoopingCall(lambda: Deferred.fromCoroutine(look()))
+    looking.clock = reactor
+    looking.start(_PRESENCE_SECONDS)
 
 
 def _ignore_refusal(failure: Failure) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from callcenter_ws.demo.sample_data import DEMO_AGENT
+from callcenter_ws.demo.sample_data import DEMO_AGENT, DEMO_SESSION
 from callcenter_ws.demo.scheduler import ModelEvent
 
 MAX_CALL_SECONDS = 600
@@ -25,6 +25,7 @@ class ConsistencyChecker:
         self.members: dict[tuple[str, str], bool] = {}
         self.chats: dict[str, dict[str, object]] = {}
         self.busy_with: dict[str, str] = {}
+        self.persons: set[str] = set()
         self.now = 0.0
 
     def check(self, event: ModelEvent) -> None:
@@ -32,7 +33,7 @@ class ConsistencyChecker:
         self.now = event.at
         for call in () if self.is_commanded else self.calls.values():
             assert self.now - float(str(call["since"])) < MAX_CALL_SECONDS
-        for chat in self.chats.values():
+        for chat in () if self.is_commanded else self.chats.values():
             assert self.now - float(str(chat["since"])) < MAX_CHAT_SECONDS
         check = getattr(self, "on_" + event.type.replace(".", "_"), None)
         if check is not None:
@@ -86,7 +87,9 @@ class ConsistencyChecker:
     def on_call_incoming(self, payload):
         assert payload["unique_id"] not in self.calls
         assert payload["unique_id"] not in self.ended
-        self.calls[payload["unique_id"]] = {"state": "incoming", "since": self.now, "queue": None}
+        self.calls[payload["unique_id"]] = {"state": "incoming", "since": self.now, "queue": None, "other": None}
+        if payload["direction"] != "inbound":
+            self.calls[payload["unique_id"]]["state"] = "dialed"
 
     def on_queue_joined(self, payload):
         call = self.call(payload, "incoming", "transferred")
@@ -101,8 +104,20 @@ class ConsistencyChecker:
         call["queue"] = None
 
     def on_call_ringing(self, payload):
-        call = self.call(payload, "waiting", "transferred")
+        call = self.call(payload, "waiting", "transferred", "dialed", "hold", "ringing")
         agent_id = payload["agent_id"]
+        if call["state"] == "hold" or (call["state"] == "ringing" and payload["direction"] == "internal"):
+            # A colleague is called during the call, or by another agent.
+            assert self.agents[agent_id] == "available" and call["other"] is None
+            self.busy_with[agent_id] = payload["unique_id"]
+            call["other"] = agent_id
+            return
+        assert call["state"] != "ringing"
+        if call["state"] == "dialed":
+            assert self.agents[agent_id] not in CALL_STATES
+            self.busy_with[agent_id] = payload["unique_id"]
+            call["state"], call["agent"] = "ringing", agent_id
+            return
         assert self.agents[agent_id] == "available"
         assert agent_id not in self.busy_with
         assert call["state"] == "transferred" or self.members[payload["queue_name"], agent_id] is False
@@ -125,13 +140,26 @@ class ConsistencyChecker:
         self.call(payload, "talking")["state"] = "hold"
 
     def on_call_unhold(self, payload):
-        self.call(payload, "hold")["state"] = "talking"
+        call = self.call(payload, "hold")
+        call["state"] = "talking"
+        if call["other"] is not None and payload["agent_id"] != call["other"]:
+            self.free_other(call)
+
+    def free_other(self, call):
+        other, call["other"] = call["other"], None
+        if other is not None:
+            del self.busy_with[other]
 
     def on_call_transferred(self, payload):
         call = self.call(payload, "talking")
         assert payload["from_agent_id"] == call["agent"] != payload.get("to_agent_id")
         self.free(payload["from_agent_id"], payload["unique_id"])
-        call["state"] = "transferred"
+        if payload["transfer_type"] == "attended":
+            assert call["other"] == payload["to_agent_id"] == payload["agent_id"]
+            call["agent"], call["other"] = call["other"], None
+        else:
+            assert call["other"] is None
+            call["state"] = "transferred"
 
     def on_call_abandoned(self, payload):
         call = self.call(payload, "waiting", "ringing")
@@ -143,6 +171,7 @@ class ConsistencyChecker:
     def on_call_ended(self, payload):
         if self.is_commanded:
             call = self.call(payload, "incoming", "waiting", "ringing", *CALL_STATES)
+            self.free_other(call)
             assert call["queue"] is None
         else:
             call = self.call(payload, "talking")
@@ -156,6 +185,7 @@ class ConsistencyChecker:
     def on_call_disposition(self, payload):
         assert payload["call_id"] in self.ended
         assert payload["agent_id"] != DEMO_AGENT.user_id
+        assert payload["agent_id"] not in self.persons
 
     def end(self, payload):
         del self.calls[payload["unique_id"]]
@@ -163,12 +193,14 @@ class ConsistencyChecker:
 
     def on_chat_session_started(self, payload):
         assert payload["session_id"] not in self.chats
+        assert payload["agent_id"] not in self.persons or payload["session_id"] == DEMO_SESSION
         assert payload["agent_id"] in self.agents
         self.chats[payload["session_id"]] = {"since": self.now, "agent": payload["agent_id"]}
 
     def on_chat_message(self, payload):
         chat = self.chats[payload["session_id"]]
         assert (payload["sender_id"] == chat["agent"]) == (payload["sender_type"] == "agent")
+        assert payload["sender_id"] not in self.persons, "a person writes itself"
 
     def on_chat_typing(self, payload):
         assert payload["session_id"] in self.chats

@@ -27,6 +27,7 @@ class World:
         self.model = CallCenter(Random(seed), lambda at: at, "test")
         self.checker = ConsistencyChecker(is_commanded=True)
         self.seen: list[ModelEvent] = []
+        self.result: object = None
 
     @property
     def now(self) -> float:
@@ -54,7 +55,7 @@ class World:
 
     def command(self, name: str, asker: str, **payload: Any) -> list[str]:
         """Carry out a command now, and return the types of the events that it caused."""
-        events = self.model.carry_out(self.now, name, payload, asker)
+        events, self.result = self.model.carry_out(self.now, name, payload, asker)
         self.take(events)
         return [event.type for event in events]
 
@@ -65,11 +66,12 @@ class World:
 
     def ringing(self) -> tuple[str, str]:
         """Return a call of a queue that rings now, and the agent."""
-        event = self.until(lambda event: event.type == "call.ringing" and event.payload["queue_name"] in self.waiting())
+        event = self.until(lambda event: event.type == "call.ringing" and self.waits(event.payload["call_id"]))
         return event.payload["call_id"], event.payload["agent_id"]
 
-    def waiting(self) -> set[Any]:
-        return {call["queue"] for call in self.checker.calls.values() if call["state"] == "ringing"}
+    def waits(self, call_id: str) -> bool:
+        call = self.checker.calls.get(call_id)
+        return call is not None and call["state"] == "ringing" and call["queue"] is not None
 
     def fails(self, name: str, asker: str, **payload: Any) -> str:
         """Return the code with which a command fails; it has no effect."""
@@ -296,7 +298,7 @@ class TestChats:
         session = self.chat(world)
         del world.checker.chats[session]
         for _ in range(2):
-            world.model.chat_changed("chat.session.ended", {"session_id": session})
+            world.take(world.model.chat_changed(world.now, "chat.session.ended", {"session_id": session}))
         assert self.writes(world, session, 3) == set()
         world.run(120)
         starts = [event for event in world.seen if event.type == "chat.session.started"]
@@ -306,14 +308,22 @@ class TestChats:
         session = self.chat(world)
         agent = free_agent(world)
         world.checker.chats[session]["agent"] = agent
-        world.model.chat_changed("chat.transferred", {"session_id": session, "to_agent_id": agent})
+        world.take(
+            world.model.chat_changed(world.now, "chat.transferred", {"session_id": session, "to_agent_id": agent})
+        )
         assert agent in self.writes(world, session, 15)
-        world.model.chat_changed("chat.transferred", {"session_id": "unknown", "to_agent_id": agent})
+        world.take(
+            world.model.chat_changed(world.now, "chat.transferred", {"session_id": "unknown", "to_agent_id": agent})
+        )
 
     def test_a_person_who_takes_over_writes_alone(self, world: World) -> None:
         session = self.chat(world)
         del world.checker.chats[session]
-        world.model.chat_changed("chat.transferred", {"session_id": session, "to_agent_id": "supervisor-01"})
+        world.take(
+            world.model.chat_changed(
+                world.now, "chat.transferred", {"session_id": session, "to_agent_id": "supervisor-01"}
+            )
+        )
         assert self.writes(world, session, 3) == set()
 
 
@@ -331,9 +341,12 @@ def test_whatever_is_asked_for_the_events_are_consistent(
     world.run(20)
     for wait, which, whom, what in commands:
         world.run(wait)
-        names = world.model.command_names
+        names = (*world.model.command_names, "come", "go")
         name, calls = names[which % len(names)], sorted(world.checker.calls)
         user = AGENTS[whom % len(AGENTS)].user_id
+        if name in ("come", "go"):
+            world.take(world.model.set_present(world.now, user, is_present=name == "come"))
+            continue
         payload: dict[str, Any] = {}
         if name.startswith("call."):
             if not calls:
@@ -341,7 +354,9 @@ def test_whatever_is_asked_for_the_events_are_consistent(
             payload = {"call_id": calls[what % len(calls)]}
             # Half of the commands are those of an agent of the call.
             user = str(world.checker.calls[payload["call_id"]].get("agent", user)) if whom % 2 else user
-            if name == "call.transfer":
+            payload |= {"mode": "listen"} if name == "call.monitor" else {}
+            payload |= {"action": ("start", "stop", "pause", "resume")[what % 4]} if name == "call.record" else {}
+            if name in ("call.transfer", "call.originate", "call.consult"):
                 payload["destination"] = (*QUEUES.values(), *(person.extension for person in AGENTS))[whom % 23]
         elif name == "agent.state.set":
             payload = {"state": ("available", "break", "away", "offline")[what % 4]}

@@ -14,6 +14,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
 from callcenter_ws.demo.callcenter import CallCenter
+from callcenter_ws.demo.commands import Result
 from callcenter_ws.demo.sample_data import DEMO_AGENT
 from callcenter_ws.demo.scheduler import ModelEvent
 from callcenter_ws.demo.simulator import Simulation, parse_arguments
@@ -23,7 +24,7 @@ from callcenter_ws.remote.gateway_clock import GatewayClock
 
 
 def callcenter() -> CallCenter:
-    return CallCenter(Random(1), lambda at: at, "test")
+    return CallCenter(Random(7), lambda at: at, "test")
 
 
 def expected_events(until: float) -> list[ModelEvent]:
@@ -152,9 +153,11 @@ class IdleModel(CallCenter):
         at, self.next_at = self.next_at, 3600.0
         return [ModelEvent(at, "alert", {}, None)]
 
-    def carry_out(self, at: float, name: str, payload: dict[str, object], user_id: str) -> list[ModelEvent]:
+    def carry_out(
+        self, at: float, name: str, payload: dict[str, object], user_id: str
+    ) -> tuple[list[ModelEvent], Result]:
         self.next_at = at + 10
-        return []
+        return [], None
 
 
 def test_what_a_command_schedules_is_not_late() -> None:
