@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
@@ -25,8 +25,12 @@ MAX_AGENT_NAMES = 20_000
 """Agents of a tenant whose names are kept; a further one has the name that the events of calls give it."""
 
 
-class Call:
-    """A call, with the steps from which its record was made.
+MAX_SHARED_TEXTS = 50_000
+"""Names of queues and ids of agents of which one copy is kept."""
+
+
+class Call(msgspec.Struct, gc=False):
+    """A call, with the steps from which its record was made; see ``CallRecord`` on the garbage collector.
 
     Attributes:
         seq: the position of its first event.
@@ -35,31 +39,29 @@ class Call:
         queues: the queues of its events by which it is decided who may see them; None: an event without one.
     """
 
-    __slots__ = ("_started", "_texts", "queues", "record", "seq", "steps")
-
-    def __init__(self, call_id: str, seq: int, first: Step) -> None:
-        self.seq = seq
-        self.record = CallRecord(call_id, first.at)
-        self.steps: list[Step] = []
-        self.queues: set[str | None] = set()
-        self._texts: tuple[str, str] | None = None
-        self._started: str | None = None
+    seq: int
+    record: CallRecord
+    steps: tuple[Step, ...] = ()
+    queues: tuple[str | None, ...] = ()
+    _texts: tuple[str, str] | None = None
 
     def apply(self, step: Step) -> None:
         """Apply the next event."""
         self._texts = None
+        self.record.apply(step)
+        self._share_texts(step)
+        self.steps = (*self.steps, step)
+        if step.queue_name not in self.queues:
+            self.queues = (*self.queues, step.queue_name)
+        if len(self.steps) > MAX_STEPS:
+            middle = MAX_STEPS // 2
+            self.steps = (*self.steps[:middle], *self.steps[middle + 1 :])
+
+    def _share_texts(self, step: Step) -> None:
+        """Have equal texts in memory once: most events of a call repeat them."""
+        facts, record = step.facts, self.record
         if self.steps and self.steps[-1].agents == step.agents:
             step.agents = self.steps[-1].agents
-        self.record.apply(step)
-        self._share_texts(step.facts)
-        self.steps.append(step)
-        self.queues.add(step.queue_name)
-        if len(self.steps) > MAX_STEPS:
-            del self.steps[MAX_STEPS // 2]
-
-    def _share_texts(self, facts: object) -> None:
-        """Have equal texts in memory once: most events of a call repeat them."""
-        record = self.record
         if not isinstance(facts, Facts):
             return
         if facts.caller_id == record.caller_id:
@@ -68,9 +70,10 @@ class Call:
             facts.caller_name = record.caller_name
         if facts.destination == record.destination:
             facts.destination = record.destination
-        if facts.started_at == self._started:
-            facts.started_at = self._started
-        self._started = facts.started_at or self._started
+        if facts.started_at is not None:
+            last = next((one.facts for one in reversed(self.steps) if isinstance(one.facts, Facts)), None)
+            if last is not None and last.started_at == facts.started_at:
+                facts.started_at = last.started_at
 
     @property
     def texts(self) -> tuple[str, str]:
@@ -117,10 +120,12 @@ class CallDay:
         self.start, self.end, self.label = start, end, label
         self.seq = seq
         self.incomplete_since: int | None = None
-        # By the first event, the oldest first.
-        self.calls: OrderedDict[str, Call] = OrderedDict()
+        self.calls: dict[str, Call] = {}
+        # The same by their first events, the oldest first.
+        self._order: deque[Call] = deque()
         self.names: dict[str, str] = {}
         self.by_caller: dict[str, list[Call]] = {}
+        self._texts: dict[str, str] = {}
         self.is_reading = False
         self.must_check = False
         self.asked_at = 0.0
@@ -149,13 +154,14 @@ class CallDay:
         if call is None and event.type.name == "call.disposition":
             return  # of a call that ended before
         try:
-            step = step_of(publication)
+            step = step_of(publication, self._shared)
         except msgspec.DecodeError:
             # A later version may have stored it.
             self._counters.unreadable += 1
             return
         if call is None:
-            call = self.calls[event.call_id] = Call(event.call_id, publication.seq, step)
+            call = self.calls[event.call_id] = Call(publication.seq, CallRecord(event.call_id, step.at))
+            self._order.append(call)
             self._counters.calls += 1
         known = call.record.caller_id
         call.apply(step)
@@ -166,6 +172,13 @@ class CallDay:
                 self.by_caller.setdefault(key, []).append(call)
         if len(self.calls) > MAX_CALLS:
             self._forget_oldest()
+
+    def _shared(self, text: str) -> str:
+        """Return a text that is equal, and in memory once: few queues and agents are named by many events."""
+        found = self._texts.get(text)
+        if found is None and len(self._texts) < MAX_SHARED_TEXTS:
+            self._texts[text] = text
+        return text if found is None else found
 
     def _keep_name(self, step: Step) -> None:
         facts = step.facts
@@ -186,13 +199,13 @@ class CallDay:
             self.names[agent_id] = name
 
     def _forget_oldest(self) -> None:
-        _, call = self.calls.popitem(last=False)
+        call = self._order.popleft()
+        del self.calls[call.record.call_id]
         self._counters.calls -= 1
         self._remove_caller(call)
         if call.is_of(self.start):
             self._counters.forgotten += 1
-            first = next(iter(self.calls.values()))
-            self.incomplete_since = max(self.incomplete_since or 0, first.record.first)
+            self.incomplete_since = max(self.incomplete_since or 0, self._order[0].record.first)
 
     def _remove_caller(self, call: Call) -> None:
         """Remove a call from those of its caller."""
@@ -205,4 +218,4 @@ class CallDay:
 
     def newest_first(self) -> list[Call]:
         """Return the calls by their first event, also those that had ended when the day began (``Call.is_of``)."""
-        return list(reversed(self.calls.values()))
+        return list(reversed(self._order))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from callcenter_ws.call_log.callers import caller_key, digits_of
 from callcenter_ws.call_log.day import Call, CallDay, searched_texts
-from callcenter_ws.call_log.record import CallRecord
+from callcenter_ws.call_log.record import ENDED, CallRecord
 from callcenter_ws.call_log.visible import Viewer
 from callcenter_ws.runtime.background import next_turn
 from callcenter_ws.runtime.clock import Clock
@@ -61,6 +61,11 @@ class _Matcher:
 
     def may_match(self, call: Call) -> bool:
         """Return False if no part of a call matches: what a user sees is never more than the call."""
+        wanted, record = self._wanted, call.record
+        if wanted.state not in (None, ENDED, record.state) and record.state == ENDED:
+            return False
+        if wanted.queue is not None and wanted.queue not in record.queues:
+            return False
         return not self._search or self._has_text(call.record, call.texts)
 
     def matches(self, record: CallRecord, texts: Callable[[], tuple[str, str]]) -> bool:

@@ -33,6 +33,8 @@ class Disposition(msgspec.Struct, frozen=True, gc=False):
 class CallRecord(msgspec.Struct, gc=False):
     """What is known of a call. Instants are Unix milliseconds, ``NEVER`` if they have not come.
 
+    It refers to texts and numbers only, and the garbage collector does not scan it: there are tens of thousands.
+
     Attributes:
         state: of ``STATES``; ``outcome``: why it ended, None before.
         queue_name: the queue that it joined last; ``queues``: all that it joined or was answered in.
@@ -54,9 +56,9 @@ class CallRecord(msgspec.Struct, gc=False):
     caller_name: str | None = None
     destination: str | None = None
     queue_name: str | None = None
-    queues: list[str] = []
+    queues: tuple[str, ...] = ()
     agent_id: str | None = None
-    agents: list[str] = []
+    agents: tuple[str, ...] = ()
     started: int = NEVER
     answered: int = NEVER
     ended: int = NEVER
@@ -87,7 +89,7 @@ class CallRecord(msgspec.Struct, gc=False):
             self.started = _instant(facts.started_at, step)
         queue_name = text_of(facts.queue_name)
         if queue_name is not None and queue_name not in self.queues:
-            _add(self.queues, queue_name)
+            self.queues = (*self.queues, queue_name)[-MAX_NAMES:]
         # The event that a call left a queue may arrive after the one that it joined the next.
         if queue_name is not None and (self.queue_name is None or step.type.name != "queue.left"):
             self.queue_name = queue_name
@@ -237,7 +239,7 @@ class CallRecord(msgspec.Struct, gc=False):
         if agent_id is not None:
             self.agent_id = agent_id
             if agent_id not in self.agents:
-                _add(self.agents, agent_id)
+                self.agents = (*self.agents, agent_id)[-MAX_NAMES:]
 
     def _stop_talking(self, at: int) -> None:
         if self.talking != NEVER:
@@ -279,11 +281,6 @@ def fold(call_id: str, steps: Iterable[Step]) -> CallRecord | None:
 
 def _agent_of(step: Step) -> str | None:
     return text_of(step.facts.agent_id)
-
-
-def _add(names: list[str], name: str) -> None:
-    names.append(name)
-    del names[:-MAX_NAMES]
 
 
 def _instant(text: str | None, step: Step) -> int:

@@ -82,25 +82,38 @@ class CallLog:
 
     async def _current(self, tenant_id: str, deadline: float) -> CallDay:
         for _ in range(_ATTEMPTS):
-            position = await self._broker.position(tenant_id)
-            day = self._known(tenant_id, position)
+            known = self._days.get(tenant_id)
+            if known is not None:
+                # Before the history is looked at: an interruption after that must not be missed.
+                known.is_reading, known.must_check = True, False
             try:
-                if day is None:
-                    day = self._new(tenant_id, position)
-                    await self._filling.begin(day, position.seq)
-                    self._days[tenant_id] = day
-                day.is_reading = True
-                try:
-                    await self._filling.advance(day, position.seq, deadline)
-                    day.must_check = False
-                finally:
-                    day.is_reading = False
-                    self._asked(day)
+                return await self._advanced(tenant_id, deadline)
             except EpochChanged:
                 self._drop(tenant_id, NEW_EPOCH)
-                continue
-            return day
+            except BaseException:
+                if known is not None:
+                    known.must_check = True
+                raise
+            finally:
+                if known is not None:
+                    known.is_reading = False
         raise Refusal(ErrorCode.UNAVAILABLE, "the log of events cannot be read yet")
+
+    async def _advanced(self, tenant_id: str, deadline: float) -> CallDay:
+        """Return the day, a new one if there is none, with everything up to the head of the stream."""
+        position = await self._broker.position(tenant_id)
+        day = self._known(tenant_id, position)
+        if day is None:
+            day = self._new(tenant_id, position)
+            await self._filling.begin(day, position.seq)
+        day.is_reading = True
+        self._asked(day)
+        try:
+            await self._filling.advance(day, position.seq, deadline)
+        finally:
+            day.is_reading = False
+            self._limit()
+        return day
 
     def _known(self, tenant_id: str, position: Position) -> CallDay | None:
         """Return the day if it is still today, and of the same history."""
@@ -135,7 +148,6 @@ class CallLog:
         day.asked_at = self._clock.monotonic()
         self._days[day.tenant_id] = self._days.pop(day.tenant_id, day)
         self.counters.tenants = len(self._days)
-        self._limit()
         if self._timer is None:
             self._timer = self._clock.call_later(_SWEEP_SECONDS, self._sweep)
 

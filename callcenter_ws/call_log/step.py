@@ -128,21 +128,27 @@ NAME_TYPES = frozenset({"agent.login", "agent.state.changed"})
 _decode_seen = msgspec.json.Decoder(Seen).decode
 
 
-def step_of(publication: Publication) -> Step:
+def step_of(publication: Publication, shared: Callable[[str], str]) -> Step:
     """Return what is kept of an event of ``CALL_TYPES``.
+
+    Args:
+        shared: returns an equal text that is in memory once.
 
     Raises:
         msgspec.DecodeError: the payload is not what the catalogue declares.
     """
     event = publication.event
     facts = _DECODERS[event.type.name](event.payload)
+    facts.agent_id, facts.queue_name = _shared_id(facts.agent_id, shared), _shared_id(facts.queue_name, shared)
     if isinstance(facts, Disposed):
         facts.label, facts.note = _cut(facts.label, MAX_TEXT), _cut(facts.note, MAX_NOTE)
     else:
         facts.caller_name, facts.agent_name = _cut(facts.caller_name, MAX_TEXT), _cut(facts.agent_name, MAX_TEXT)
+        facts.direction = None if facts.direction is None else shared(facts.direction)
     received = event.received_ms
     at = min(timestamp_ms(event.timestamp), received + AHEAD_MS)
-    return Step(event.type, facts, at, received, event.queue_name, event.agents)
+    queue_name = None if event.queue_name is None else shared(event.queue_name)
+    return Step(event.type, facts, at, received, queue_name, event.agents)
 
 
 def agent_name_of(publication: Publication) -> tuple[str, str] | None:
@@ -153,6 +159,10 @@ def agent_name_of(publication: Publication) -> tuple[str, str] | None:
         return None
     agent_id = text_of(seen.user_id)
     return (agent_id, seen.username[:MAX_TEXT]) if agent_id and seen.username else None
+
+
+def _shared_id(identifier: _Id, shared: Callable[[str], str]) -> str | None:
+    return None if identifier is None else shared(str(identifier))
 
 
 def _cut(text: str | None, length: int) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from callcenter_ws.call_log.day import Call
-from callcenter_ws.call_log.record import UNANSWERED, CallRecord, fold
+from callcenter_ws.call_log.record import ENDED, UNANSWERED, CallRecord, fold
 from callcenter_ws.call_log.step import Step
 from callcenter_ws.events.catalogue import EventType
 from callcenter_ws.events.principal import Principal, Role
@@ -45,16 +45,26 @@ class Viewer:
         """
         if self._sees_all(call):
             return call.record
+        if self._sees_nothing(call):
+            return None
         seen = [step for step in call.steps if self._sees(step)]
         if not seen or not self._is_concerned(call):
             return None
         record = fold(call.record.call_id, seen)
-        if record is not None and seen[-1] is not call.steps[-1]:
+        if record is not None and (seen[-1] is not call.steps[-1] or call.record.state == ENDED):
             record.close(seen[-1].at)
         return record
 
     def _sees_all(self, call: Call) -> bool:
-        return not self._is_own and (self._asker.queues is None or call.queues <= self._asker.queues)
+        return not self._is_own and (self._asker.queues is None or self._asker.queues.issuperset(call.queues))
+
+    def _sees_nothing(self, call: Call) -> bool:
+        """Return True for most calls that the user does not see; agents may also see calls of other queues."""
+        return (
+            self._asker.role is not Role.AGENT
+            and self._asker.queues is not None
+            and self._asker.queues.isdisjoint(call.queues)
+        )
 
     def _sees(self, step: Step) -> bool:
         return may_see(self._asker, _SeenStep(self._asker.tenant_id, step), self._agent_calls)

@@ -53,6 +53,7 @@ from callcenter_ws.http.wallboards import WallboardsResource
 from callcenter_ws.interfaces import Audit
 from callcenter_ws.ops.account_metrics import AccountMetrics
 from callcenter_ws.ops.audit_metrics import AuditMetrics
+from callcenter_ws.ops.call_log_metrics import CallLogMetrics
 from callcenter_ws.ops.command_metrics import CommandMetrics
 from callcenter_ws.ops.delivery_metrics import DeliveryMetrics
 from callcenter_ws.ops.event_metrics import EventMetrics
@@ -160,6 +161,7 @@ def assemble(
     core.hub.outgoing.others.append(lambda: amp_factory.waiting_bytes)
     _add_metrics(core, limits, admission, amp_factory)
     core.metrics.add(CommandMetrics(core.commands.counters))
+    core.metrics.add(CallLogMetrics(core.call_log.counters))
     core.metrics.add(AccountMetrics(signing.accounts.outcomes))
     core.metrics.add(AuditMetrics(audit.counters, lambda: audit.waiting))
     node_metrics = None if handoff is None else NodeMetrics(reactor, handoff, core.metrics.render)
