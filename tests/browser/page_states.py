@@ -1,4 +1,4 @@
-"""The pages /login and /live in each of their states, with answers of the test in place of a gateway."""
+"""The pages for people in each of their states, with answers of the test in place of a gateway."""
 
 from __future__ import annotations
 
@@ -7,14 +7,18 @@ from collections.abc import Iterator
 from browser_driver import Context, Tab
 from fixture_site import FIXTURES
 
-PAGES = ("login", "live")
+PAGES = ("login", "live", "supervisor")
+OWN_SCRIPTS = {"supervisor": "supervisor_states.js"}
+"""What has the states of a page, if it is not page_states.js."""
 
 CUT = """(() => {
     const found = [];
+    // What ends in an ellipsis is shortened on purpose: details show the whole.
+    const isShortened = (one) => one !== null && (getComputedStyle(one).textOverflow === "ellipsis" || isShortened(one.parentElement));
     const {scrollWidth, clientWidth} = document.documentElement;
     if (scrollWidth > clientWidth) found.push(`is ${scrollWidth} wide, in a window of ${clientWidth}`);
     for (const element of document.querySelectorAll("main *")) {
-        if (!element.getClientRects().length || element.closest(".unseen, option, pre")) continue;
+        if (!element.getClientRects().length || element.closest(".unseen, option, pre") || isShortened(element)) continue;
         const { left, right } = element.getBoundingClientRect();
         const what = `${element.tagName} ${element.className} "${element.textContent.trim().slice(0, 30)}"`;
         if (left < -1 || right > innerWidth + 1) found.push(`${what} is outside: ${left}-${right} of ${innerWidth}`);
@@ -38,7 +42,9 @@ class StatesTab:
 
     def __init__(self, context: Context, site: str, page: str) -> None:
         self._url = f"{site}/{page}"
-        self.tab: Tab = context.open(self._url, before=(FIXTURES / "page_states.js").read_text())
+        scripts = [OWN_SCRIPTS[page]] if page in OWN_SCRIPTS else []
+        before = "\n".join((FIXTURES / name).read_text() for name in [*scripts, "page_states.js"])
+        self.tab: Tab = context.open(self._url, before=before)
 
     def states(self) -> Iterator[str]:
         """Show each state, and yield its name when it is on the screen."""

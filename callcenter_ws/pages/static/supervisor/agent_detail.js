@@ -29,7 +29,7 @@ function facts(context, { agent, call, isOver, isOld }) {
     <p class="now">${stateTemplate(agent.state, agent.reason)} ${stateTime(context, agent, isOver)} ${oldMark(isOld)}</p>
     <div class="buttons">${setState}</div>
     <dl class="facts">
-      ${fact(text("supervisor.agent.since"), clockTime(agent.since))}
+      ${fact(text("supervisor.agent.began"), clockTime(agent.since))}
       ${fact(text("supervisor.agent.id"), html`<bdi>${agent.id}</bdi>`)}
       ${agent.extension ? fact(text("supervisor.agent.extension"), html`<bdi>${agent.extension}</bdi>`) : nothing}
       ${agent.online === null ? nothing : fact(text("supervisor.agent.page"), text(agent.online ? "live.online" : "live.offline"))}

@@ -20,7 +20,7 @@ import { openStateDialog } from "./state_dialog.js";
 
 /** Before a row was measured. */
 const ROW_HEIGHT = 44;
-const COLUMN_COUNT = 7;
+const MAX_TAGS = 2;
 
 export class AgentsSection {
   #context;
@@ -139,7 +139,7 @@ export class AgentsSection {
 
   /** @param {number} rows */
   #gap(rows) {
-    return html`<tr class="gap" aria-hidden="true"><td colspan=${COLUMN_COUNT} ${styled({ height: `${rows * this.#rowHeight}px` })}></td></tr>`;
+    return html`<tr class="gap" aria-hidden="true"><td ${styled({ height: `${rows * this.#rowHeight}px` })}></td></tr>`;
   }
 
   /** @param {AgentRow} row @param {number} at @param {string | null} id @param {boolean} hasFigures */
@@ -151,7 +151,7 @@ export class AgentsSection {
         <td class="state"><div>${stateTemplate(agent.state, agent.reason)}</div></td>
         <td class="number time"><div>${stateTime(this.#context, agent, isOver)}</div></td>
         <td class="wide call"><div>${call ? html`<span class="who">${callerOf(call)}</span>${call.queue ? html`<span class="quiet"><bdi>${call.queue}</bdi></span>` : nothing}${isTalking ? html`<span class="quiet">${since(call.since)}</span>` : nothing}` : nothing}</div></td>
-        <td class="wide queues"><div>${agent.queues.map((/** @type {string} */ queue) => html`<span class="tag" ?data-paused=${agent.paused_in.includes(queue)}><bdi>${queue}</bdi>${agent.paused_in.includes(queue) ? html`<span class="unseen">${text("supervisor.paused")}</span>` : nothing}</span>`)}</div></td>
+        <td class="wide queues"><div>${queueTags(agent)}</div></td>
         ${hasFigures ? html`<td class="number wide">${count(agent.figures?.today?.handled)}</td>` : html`<td class="none"></td>`}
         <td class="of-actions"><div>${callButtons(this.#context, call, { isShort: true })}${this.#stateButton(agent)}</div></td>
       </tr>`;
@@ -234,3 +234,8 @@ export class AgentsSection {
     focus(10);
   }
 }
+
+/** The first queues of an agent; the details have all of them. @param {any} agent */
+const queueTags = ({ queues, paused_in: paused }) => html`
+  ${queues.slice(0, MAX_TAGS).map((/** @type {string} */ queue) => html`<span class="tag" ?data-paused=${paused.includes(queue)}><bdi>${queue}</bdi>${paused.includes(queue) ? html`<span class="unseen">${text("supervisor.paused")}</span>` : nothing}</span>`)}
+  ${queues.length > MAX_TAGS ? html`<span class="quiet">${text("supervisor.more.short", { n: queues.length - MAX_TAGS })}</span>` : nothing}`;

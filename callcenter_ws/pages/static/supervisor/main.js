@@ -99,7 +99,10 @@ class Page {
 
   #listen() {
     this.#client.on("change", () => this.#soon());
-    this.#client.on("rebuilt", () => this.#soon());
+    this.#client.on("rebuilt", () => {
+      this.#countedAt = -Infinity;
+      this.#draw();
+    });
     this.#client.on("status", this.#draw);
     addEventListener("hashchange", () => this.#navigated());
     addEventListener("resize", this.#draw);
@@ -136,7 +139,11 @@ class Page {
     const { section, item } = this.#route;
     this.#sections[section].open?.(location.hash);
     this.#render();
-    if (section !== before.section) scrollTo(0, 0);
+    if (section !== before.section) {
+      scrollTo(0, 0);
+      // Narrow windows show some of the sections at a time.
+      root.querySelector(".sections [aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
+    }
     if (item !== null && item !== before.item) this.#focus("detail-title");
     else if (section !== before.section) this.#focus("section-title");
     else if (before.item !== null) this.#focusRow(before.item);

@@ -32,7 +32,7 @@ export function notices(context) {
   const claimed = claim?.length ? text("supervisor.claim", { queues: listed(claim) }) : text("supervisor.claim.none");
   return html`
     ${context.isOld() && client.status.as_of !== null ? html`<p class="note old" data-note="old">${text("supervisor.old", { time: sinceWhen(client.status.as_of, now, null, { seconds: true }) })}</p>` : nothing}
-    ${repeat(down, ({ name }) => name, ({ name, since }) => html`<p class="note" data-note="source"><span class="mark" data-severity="1"></span>${text("supervisor.source_down", { source: isolated(name), time: sinceWhen(since, now, null) })}</p>`)}
+    ${repeat(down, ({ name }) => name, ({ name, since }) => html`<p class="note" data-note="source"><span class="mark" data-severity="1"></span><span>${text("supervisor.source_down", { source: isolated(name), time: sinceWhen(since, now, null) })}</span></p>`)}
     ${claim === null ? nothing : html`<p class="note quiet" data-note="claim">${claimed}</p>`}
     ${commandsNote(context)}
     ${routeOf(location.hash).section === "alerts" ? nothing : strip(client.store.alerts())}`;

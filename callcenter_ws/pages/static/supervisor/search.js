@@ -77,7 +77,7 @@ export class SearchSection {
     return html`
       <form class="filters" role="search" @submit=${(/** @type {Event} */ event) => (event.preventDefault(), this.#ask())}>
         <label class="grows">${text("supervisor.search.text")}<input type="search" name="search" data-filter="search" autocomplete="off" placeholder=${text("supervisor.search.hint")} .value=${search} @input=${(/** @type {any} */ { target }) => this.#set({ search: target.value })}></label>
-        <label>${text("figure.queue")}
+        <label>${text("supervisor.filter.queue")}
           <select data-filter="queue" @change=${(/** @type {any} */ { target }) => this.#set({ queue: target.value }, 0)}>
             <option value="" .selected=${!queue}>${text("supervisor.filter.all")}</option>
             ${repeat(queues, (one) => one, (one) => html`<option value=${one} .selected=${one === queue}>${one}</option>`)}

@@ -68,7 +68,7 @@ export class TodaySection {
     if (this.#queue && !names.includes(this.#queue)) names.push(this.#queue);
     return html`
       <div class="filters">
-        <label>${text("figure.queue")}
+        <label>${text("supervisor.filter.queue")}
           <select data-filter="queue" @change=${(/** @type {any} */ { target }) => this.#choose(target.value, this.#interval)}>
             <option value="" .selected=${!this.#queue}>${text("supervisor.today.all")}</option>
             ${repeat(names, (name) => name, (name) => html`<option value=${name} .selected=${name === this.#queue}>${name}</option>`)}
