@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from browser_driver import Browser, Context, Tab
 from desk_world import LIVE, DeskWorld, Visitor, wait_for_text
+from page_states import CUT
+from test_accessibility import ALL, AXE, COLORS, load_axe
 
 MARKUP = """</script></textarea><img src=x onerror="hit()"><b onclick="hit()">${hit()}"""
 BIDI = "\u202egnp.\u2067"
@@ -373,3 +375,49 @@ def test_thirty_chats_with_all_kinds_of_texts(desk: Desk, world: DeskWorld) -> N
     desk.tab.click(desk.at("c0", ".all"))
     desk.tab.wait_for(f"document.querySelectorAll({shown}).length === 1")
     assert (desk.tab.evaluate(ELEMENTS), desk.tab.evaluate("hits")) == ([], [])
+
+
+@pytest.mark.skipif(not AXE.exists(), reason="the packages of clients/js are not installed")
+def test_axe_finds_nothing_serious_in_any_state_of_the_chats(desk: Desk, world: DeskWorld) -> None:
+    desk.tab.resize(1920, 1080)
+    desk.chat("c", queue_name="sales", visitor_email="vera@example.org").write("hello")
+    world.say(desk.name("c"), "be kind", sender_type="agent", sender_id="bob", sender_name="Bob", private=True)
+    world.say(desk.name("c"), "long " * 600)
+    world.assign(desk.name("off"), desk.user, status="offline_message", visitor_email="vic@example.org")
+    for number in range(4):
+        world.assign(desk.name(f"more{number}"), desk.user, visitor_name=f"Visitor {number}")
+        world.say(desk.name(f"more{number}"), "hello")
+    world.assign(desk.name("gone"), desk.user, visitor_name="Gone")
+    desk.wait("gone")
+    desk.tab.evaluate(SPOIL)
+    desk.tab.evaluate("window.spoilt = true")
+    desk.reply("c", "fails")
+    desk.wait_for_state("c", "fails", "failed")
+    desk.tab.click(f'[data-tab="{desk.name("gone")}"]')
+    desk.tab.wait_for(f"document.querySelector({json.dumps(desk.at('gone'))})")
+    desk.type("gone", "half a sent")
+    world.publish("chat.session.ended", {"session_id": desk.name("gone")})
+    wait_for_text(desk.tab, ".departed blockquote", "half a sent")
+    world.publish("chat.session.started", {"session_id": desk.name("w"), "visitor_name": "Waits"})
+    wait_for_text(desk.tab, ".waiting", "Waits")
+    world.publish(
+        "notification", {"type": "info", "title": "t", "message": "m", "severity": "critical"}, user_id=desk.user
+    )
+    wait_for_text(desk.tab, ".notices", "critical")
+    load_axe(desk.tab)
+    found = {}
+    for theme, rules in (("dark", ALL), ("light", COLORS)):
+        desk.tab.prefer(theme)
+        found[theme] = desk.tab.evaluate(rules)
+        desk.tab.click(desk.at("c", "[data-command='chat.transfer']"))
+        desk.tab.wait_for("document.querySelector('dialog')")
+        found[f"{theme}, dialog"] = desk.tab.evaluate(rules)
+        desk.tab.key("Escape")
+        desk.tab.wait_for("!document.querySelector('dialog')")
+    desk.tab.resize(360, 740)
+    desk.tab.wait_for("document.querySelectorAll('.chat').length === 1")
+    found["phone"] = desk.tab.evaluate(CUT)
+    world.line.refuse()
+    wait_for_text(desk.tab, ".old-note", "interrupted")
+    found["offline"] = desk.tab.evaluate(COLORS)
+    assert not [(state, violations) for state, violations in found.items() if violations]

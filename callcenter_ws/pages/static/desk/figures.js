@@ -28,7 +28,7 @@ const stateLine = ({ state, ms, share }) => html`
 
 /** @param {Day | null} day @param {string} asOf when it is old: since when */
 const dayView = (day, asOf) => html`
-  <section class="day" aria-labelledby="day-title" ?data-old=${asOf !== ""}>
+  <section class="day" aria-labelledby="day-title">
     <header class="side-head"><h2 id="day-title">${text("day.title")}</h2>${day && asOf ? html`<p class="old-note">${text("day.old", { time: asOf })}</p>` : nothing}</header>
     ${day === null
       ? html`<p class="quiet">${text("day.none")}</p>`
@@ -66,9 +66,9 @@ const queueRow = (actions, queue) => html`
     <td>${pauseButton(actions, queue)}</td>
   </tr>`;
 
-/** @param {Actions} actions @param {readonly OwnQueue[]} queues @param {boolean} isOld */
-const queuesView = (actions, queues, isOld) => html`
-  <section class="own-queues" aria-labelledby="ownqueues-title" ?data-old=${isOld}>
+/** @param {Actions} actions @param {readonly OwnQueue[]} queues */
+const queuesView = (actions, queues) => html`
+  <section class="own-queues" aria-labelledby="ownqueues-title">
     <h2 id="ownqueues-title">${text("ownqueues.title")}</h2>
     ${queues.length
       ? html`<table aria-labelledby="ownqueues-title"><thead><tr>
@@ -87,7 +87,7 @@ export function mountFigures(root, { client, actions, onActions }) {
   const draw = onceAFrame(() => {
     const { state, as_of } = client.status;
     const isOld = OLD.has(state);
-    render(html`${dayView(day, isOld ? clockTime(as_of ?? Number.NaN) : "")}${queuesView(actions, queues, isOld)}`, root);
+    render(html`${dayView(day, isOld ? clockTime(as_of ?? Number.NaN) : "")}${queuesView(actions, queues)}`, root);
   });
   const user = () => client.identity?.user_id ?? "";
   client.watch((store) => store.figures("agent.stats", user())[0] ?? null, (figures) => {

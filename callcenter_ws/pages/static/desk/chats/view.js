@@ -71,12 +71,10 @@ function departed(chats) {
 /** @param {Chats} chats @param {Chat} chat */
 function tab(chats, chat) {
   const unread = unreadIn(chat, chats.seen(chat.id), chats.client.identity?.user_id);
-  const name = isolated(visitor(chat));
   const hasDraft = chats.drafts.of(chat.id) !== "";
-  const label = [unread ? text("chats.tab", { name, n: unread }) : name, hasDraft ? text("chats.tab.draft") : ""].filter(Boolean).join(", ");
   return html`
-    <li><button class="tab" data-tab=${chat.id} ?data-unread=${unread > 0} aria-label=${label} @click=${() => chats.choose(chat.id)}>
-      <bdi>${visitor(chat)}</bdi>${hasDraft ? html`<span class="pen" aria-hidden="true"></span>` : nothing}${unread ? html`<span class="count">${unread}</span>` : nothing}
+    <li><button class="tab" data-tab=${chat.id} ?data-unread=${unread > 0} @click=${() => chats.choose(chat.id)}>
+      <bdi>${visitor(chat)}</bdi>${hasDraft ? html`<span class="pen"><span class="unseen">, ${text("chats.tab.draft")}</span></span>` : nothing}${unread ? html`<span class="count">${unread}<span class="unseen"> ${text("chats.tab.unread", { n: unread })}</span></span>` : nothing}
     </button></li>`;
 }
 
