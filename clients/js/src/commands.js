@@ -49,8 +49,8 @@ export class CommandRefused extends Error {
 /**
  * `isSent`: it is stored, and `user`, `at` and `expires` are set; `isKnown`: the gateway may have accepted it; `isAsking`: a
  * request is under way.
- * @typedef {{isSent: boolean, isKnown: boolean, isAsking: boolean, tries: number, timer: any, outcome: Promise<Outcome>,
- *   resolve: (outcome: Outcome) => void, reject: (error: Error) => void}} Progress
+ * @typedef {{isSent: boolean, isKnown: boolean, isAsking: boolean, tries: number, timer: any, onAccepted?: () => void,
+ *   outcome: Promise<Outcome>, resolve: (outcome: Outcome) => void, reject: (error: Error) => void}} Progress
  */
 /** @typedef {Stored & Progress} Entry */
 /** @typedef {import("./client.js").Client} Client */
@@ -93,16 +93,17 @@ export class Commands {
    *
    * @param {string} name
    * @param {Record<string, unknown>} [fields]
-   * @param {{commandId?: string, timeoutMs?: number}} [options] `commandId`: the same one is carried out once; `timeoutMs`:
-   *   how long it may wait for a connection
+   * @param {{commandId?: string, timeoutMs?: number, onAccepted?: () => void}} [options] `commandId`: the same one is carried
+   *   out once; `timeoutMs`: how long it may wait for a connection; `onAccepted`: called when the gateway has it
    * @returns {Promise<Outcome>} rejects with `CommandRefused`
    */
-  send(name, fields = {}, { commandId = randomId(), timeoutMs = TIMEOUT_MS } = {}) {
+  send(name, fields = {}, { commandId = randomId(), timeoutMs = TIMEOUT_MS, onAccepted } = {}) {
     const known = this.#entries.get(commandId);
     if (known) return known.outcome;
     if (this.#closing.signal.aborted) return Promise.reject(new CommandRefused("stopped", "the commands are closed"));
     if (this.#entries.size >= MAX_COMMANDS) return Promise.reject(new CommandRefused("overloaded", "too many commands are under way"));
     const entry = this.#add({ id: commandId, name, fields, user: "", at: 0, expires: timeoutMs }, false);
+    entry.onAccepted = onAccepted;
     // Without a connection the gateway's clock is not known, nor whose command it is.
     const refuse = () => this.#refuse(entry, "unavailable", "there was no connection: it was not sent");
     if (this.#user() === null) entry.timer = this.#timers.setTimeout(refuse, timeoutMs);
@@ -190,7 +191,10 @@ export class Commands {
     entry.isKnown = true;
     entry.tries = 0;
     if (answer.state === "done" || answer.state === "failed") this.#settle(entry, answer);
-    else this.#later(entry, Math.max(FIRST_RETRY_MS, Date.parse(answer.deadline) - this.#client.now() + CLOSING_MS));
+    else {
+      entry.onAccepted?.();
+      this.#later(entry, Math.max(FIRST_RETRY_MS, Date.parse(answer.deadline) - this.#client.now() + CLOSING_MS));
+    }
   }
 
   /** @param {Entry} entry @param {{code?: string, message: string}} error */

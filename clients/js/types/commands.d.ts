@@ -32,8 +32,8 @@ export class CommandRefused extends Error {
 /**
  * `isSent`: it is stored, and `user`, `at` and `expires` are set; `isKnown`: the gateway may have accepted it; `isAsking`: a
  * request is under way.
- * @typedef {{isSent: boolean, isKnown: boolean, isAsking: boolean, tries: number, timer: any, outcome: Promise<Outcome>,
- *   resolve: (outcome: Outcome) => void, reject: (error: Error) => void}} Progress
+ * @typedef {{isSent: boolean, isKnown: boolean, isAsking: boolean, tries: number, timer: any, onAccepted?: () => void,
+ *   outcome: Promise<Outcome>, resolve: (outcome: Outcome) => void, reject: (error: Error) => void}} Progress
  */
 /** @typedef {Stored & Progress} Entry */
 /** @typedef {import("./client.js").Client} Client */
@@ -55,13 +55,14 @@ export class Commands {
      *
      * @param {string} name
      * @param {Record<string, unknown>} [fields]
-     * @param {{commandId?: string, timeoutMs?: number}} [options] `commandId`: the same one is carried out once; `timeoutMs`:
-     *   how long it may wait for a connection
+     * @param {{commandId?: string, timeoutMs?: number, onAccepted?: () => void}} [options] `commandId`: the same one is carried
+     *   out once; `timeoutMs`: how long it may wait for a connection; `onAccepted`: called when the gateway has it
      * @returns {Promise<Outcome>} rejects with `CommandRefused`
      */
-    send(name: string, fields?: Record<string, unknown>, { commandId, timeoutMs }?: {
+    send(name: string, fields?: Record<string, unknown>, { commandId, timeoutMs, onAccepted }?: {
         commandId?: string;
         timeoutMs?: number;
+        onAccepted?: () => void;
     }): Promise<Outcome>;
     /** Return the commands without an outcome, those of before the page was loaded among them. @returns {Pending[]} */
     pending(): Pending[];
@@ -118,6 +119,7 @@ export type Progress = {
     isAsking: boolean;
     tries: number;
     timer: any;
+    onAccepted?: () => void;
     outcome: Promise<Outcome>;
     resolve: (outcome: Outcome) => void;
     reject: (error: Error) => void;

@@ -61,7 +61,9 @@ export class Actions {
     this.#changed = changed;
     for (const { name, fields, outcome } of this.#commands.pending()) {
       const label = text("action.before", { what: labelOf(name) });
-      this.#follow(this.#add(name, fields, label, subjectOf(fields)), outcome);
+      const entry = this.#add(name, fields, label, subjectOf(fields));
+      this.#replace({ ...entry, state: "under_way" });
+      this.#follow(entry, outcome);
     }
     client.watch((store) => JSON.stringify(store.sources().map((source) => [source.up, /** @type {any} */ (source).commands])), changed);
   }
@@ -93,7 +95,11 @@ export class Actions {
   run(name, fields, label = labelOf(name), { subject = subjectOf(fields) } = {}) {
     const entry = this.#add(name, fields, label, subject);
     this.#changed();
-    return this.#follow(entry, this.#commands.send(name, fields));
+    const onAccepted = () => {
+      this.#replace({ ...entry, state: "under_way" });
+      this.#changed();
+    };
+    return this.#follow(entry, this.#commands.send(name, fields, { onAccepted }));
   }
 
   /** Call back with each command that has ended, those of before the page was loaded among them. @param {(entry: Entry, outcome: Outcome | null) => void} callback */
@@ -192,11 +198,16 @@ export class Actions {
   /** @param {Entry} entry @param {Entry["state"]} state @param {Outcome | null} outcome @param {string} words @param {string | null} [code] */
   #end(entry, state, outcome, words, code = outcome?.code ?? null) {
     const ended = { ...entry, state, code, words };
-    this.#entries = this.#entries.map((one) => (one.key === entry.key ? ended : one));
     this.#announced = [entry.label, text(`action.${state}`), words].filter(Boolean).join(": ");
     if (state === "done") setTimeout(() => this.dismiss(entry.key), DONE_MS);
+    this.#replace(ended);
     for (const callback of this.#ended) callback(ended, outcome);
     this.#changed();
+  }
+
+  /** @param {Entry} changed */
+  #replace(changed) {
+    this.#entries = this.#entries.map((one) => (one.key === changed.key ? changed : one));
   }
 }
 
