@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import secrets
 import sys
 from pathlib import Path
 from typing import Any
@@ -47,11 +48,14 @@ class Exchange:
 
     def __init__(self, world: DeskWorld) -> None:
         self._world = world
+        self._instance = secrets.token_hex(4)
         self.connect()
 
     def connect(self) -> None:
         """Connect, for the first time or again."""
         self.source = RawSource(self._world.gateway.amp_path)
+        # Another process than before would have to wait until the source of the former one is given up.
+        self.source.instance = self._instance
         assert b"_error_code" not in self.source.hello(*COMMANDS)
         assert b"_error_code" not in self.source.subscribe()
 
