@@ -9,6 +9,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -43,10 +44,14 @@ class Proxy:
     Attributes:
         web_port, amp_port: the ports of clients and of daemons; both have TLS.
         certificate: the certificate that clients must trust.
+
+    Args:
+        check_interval: the time between two checks of a node by HAProxy; nginx checks none.
     """
 
-    def __init__(self, folder: Path, name: str, nodes: Sequence[tuple[int, int]], **more: str) -> None:
+    def __init__(self, folder: Path, name: str, nodes: Sequence[tuple[int, int]], check_interval: str = "1s") -> None:
         self.folder = folder
+        self._check_interval = check_interval
         self.name = name
         self.web_port, self.amp_port = free_port(), free_port()
         self.certificate, key = tls_material.make_certificate(folder)
@@ -104,7 +109,11 @@ class Proxy:
                 "/etc/haproxy/gateway.pem": str(self.folder / "both.pem"),
                 "maxconn 100000": "maxconn 200",
                 "maxconn 50000": "maxconn 100",
-                "log /dev/log local0 notice": "log stdout format raw local0 notice",
+                "inter 1s": f"inter {self._check_interval}",
+                # Each request with the node that answered it, the retries, and how it ended: see ``stop``.
+                "log /dev/log local0 notice": "log stdout format raw local0",
+                "frontend web\n": "frontend web\n    option httplog\n",
+                "frontend amp\n": "frontend amp\n    option tcplog\n",
             },
         )
         ports = iter(web_ports)
@@ -141,7 +150,7 @@ class Proxy:
         return ssl.create_default_context(cafile=str(self.certificate))
 
     def stop(self) -> None:
-        """Stop the proxy."""
+        """Stop the proxy, and print its log, which pytest shows if the test has failed."""
         if self.process.poll() is None:
             self.process.terminate()
         try:
@@ -149,3 +158,4 @@ class Proxy:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        sys.stdout.write(self.log)
