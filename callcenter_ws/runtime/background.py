@@ -45,6 +45,11 @@ def _resume(coroutine: Task, awaited: Deferred[object]) -> Generator[Deferred[ob
     while True:
         try:
             result = yield awaited
+        except GeneratorExit:
+            # The garbage collector closes this, because nothing can fire the Deferred any more. It may have closed the
+            # coroutine before this: then nothing can be thrown into it, but it can be closed again.
+            coroutine.close()
+            raise
         except BaseException as error:
             step = partial(coroutine.throw, error)
         else:
