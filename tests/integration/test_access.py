@@ -303,4 +303,4 @@ def test_the_origin_of_another_site_is_named(start_gateway: Callable[..., Any]) 
     assert caught.value.response.status_code == 403
     text = "the Origin 'ionic://localhost' is not listed in web.allowed_origins"
     assert json.loads(caught.value.response.body)["error"]["message"] == text
-    assert text in gateway.log
+    wait_until(lambda: text in gateway.log, "the reason in the log")

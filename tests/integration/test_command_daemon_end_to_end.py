@@ -62,6 +62,8 @@ def test_what_an_agent_and_an_operator_have_done(gateway: Any, start_daemon: Sta
     gone = run("command", "call.hangup", "call_id=none", *options)
     assert (gone.returncode, "not_found" in gone.stderr) == (1, True)
     agent.socket.close()
+    daemon.expect("begun call.originate c1")
+    daemon.expect("begun call.hangup h1")
     assert daemon.output.count("begun") == 2
 
 

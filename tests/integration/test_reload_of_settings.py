@@ -97,7 +97,7 @@ def test_a_bad_configuration_is_refused_as_a_whole(start_gateway: StartGateway) 
     replace(gateway, '"https://app.example"', '"https://app.example", "https://new.example"')
     replace(gateway, "[cluster]", "[limits]\nrate = -1\n[cluster]")
     refused(gateway, "limits.rate: -1")
-    assert "the secret has 9 bytes" in gateway.log
+    wait_until(lambda: "the secret has 9 bytes" in gateway.log, "the other reason")
     # Not even what is valid is in use, and the old key is.
     assert status_of(gateway, "https://new.example") == 403
     assert status_of(gateway, "https://app.example") == 101

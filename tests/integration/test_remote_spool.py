@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import Deadline, RemoteDaemon, free_port
+from processes import Deadline, RemoteDaemon, free_port, wait_until
 
 
 class DaemonSetup:
@@ -127,7 +127,7 @@ def test_daemon_without_a_token_gets_an_answer_and_both_sides_say_why(daemon_set
     assert (
         daemon.output.count(f"this daemon is refused by the gateway at {daemon_setup.endpoint}: UNAUTHENTICATED") == 1
     )
-    assert "Ping before Authenticate is refused" in gateway.log
+    wait_until(lambda: "Ping before Authenticate is refused" in gateway.log, "the refusal in the log")
     # Attempts after 1 and 2 seconds at most, until the event is refused.
     assert gateway.log.count("before Authenticate is refused") <= 3
 

@@ -150,4 +150,4 @@ def test_with_a_redis_and_without_keys_signing_in_is_off_and_says_so(start_gatew
         status, answer = page.send(path, body)
         assert (status, answer["error"]["code"]) == (404, "signing_in_off")
         assert "session.key_file" in answer["error"]["message"]
-    assert "session.key_file: is not set, so signing in" in gateway.log
+    wait_until(lambda: "session.key_file: is not set, so signing in" in gateway.log, "the warning in the log")

@@ -159,7 +159,7 @@ def test_a_redis_that_does_not_answer_does_not_delay_the_drain(
             client.receive_type("drain")
         # Paced: the other node was alive a moment ago.
         assert [client.close_code() for client in clients] == [4003] * 3
-        assert "other processes take over" in node.log
+        wait_until(lambda: "other processes take over" in node.log, "the drain in the log")
     finally:
         server.resume()
     assert node.process.wait(DEADLINE) == -signal.SIGTERM

@@ -60,7 +60,8 @@ def test_a_worker_that_dies_after_a_refusal_is_restarted_with_the_settings_in_us
     node.expect(r"#error\] the settings have a problem: tiny.toml: is not TOML")
     os.kill(node.pid_of(2), signal.SIGKILL)
     node.serving(3)
-    assert (node.used_by(2), len(re.findall("worker 2: uses 7$", node.output, re.MULTILINE))) == (7, 2)
+    wait_until(lambda: len(re.findall("worker 2: uses 7$", node.output, re.MULTILINE)) == 2, "the restarted worker")
+    assert node.used_by(2) == 7
     # A replacement of the workers is refused, too.
     node.process.send_signal(signal.SIGHUP)
     node.expect(r"#error\] SIGHUP: no worker is replaced, because the settings cannot be used:$")
@@ -112,7 +113,7 @@ def test_a_key_that_needs_new_workers_keeps_its_value_in_a_restarted_worker(node
     assert "node other" not in node.output
     node.process.send_signal(signal.SIGHUP)
     node.expect("all workers have been replaced")
-    assert len(re.findall(r"worker \d: is node other", node.output)) == 2
+    wait_until(lambda: len(re.findall(r"worker \d: is node other", node.output)) == 2, "both new workers")
 
 
 def test_a_reload_during_a_replacement_waits_for_it(node: TinyNode) -> None:
