@@ -221,6 +221,8 @@ def run_gateway(
         )
     except BaseException:
         process.kill()
+        # Otherwise the end of the tests would report the process once more.
+        process.wait()
         raise
     return gateway
 
