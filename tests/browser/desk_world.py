@@ -89,11 +89,14 @@ class DeskWorld:
     Args:
         folder: for the gateway; it is made.
         settings: additional text of the TOML file.
+        amp: additional text of its section ``[amp]``.
     """
 
-    def __init__(self, folder: Path, settings: str = SETTINGS) -> None:
+    def __init__(self, folder: Path, settings: str = SETTINGS, *, amp: str = "") -> None:
         folder.mkdir()
         self.gateway = RestartableGateway(folder, settings)
+        config = self.gateway.config
+        config.write_text(config.read_text().replace("[amp]\n", f"[amp]\n{amp}"))
         self.gateway.start()
         self.line = Line(self.gateway.port)
 

@@ -11,14 +11,18 @@ PAGES = ("login", "live", "supervisor")
 OWN_SCRIPTS = {"supervisor": "supervisor_states.js"}
 """What has the states of a page, if it is not page_states.js."""
 
-CUT = """(() => {
+CUT = """(async () => {
+    // What depends on the size of the window is drawn again.
+    for (let frame = 0; frame < 3; frame += 1) await new Promise(requestAnimationFrame);
     const found = [];
     // What ends in an ellipsis is shortened on purpose: details show the whole.
-    const isShortened = (one) => one !== null && (getComputedStyle(one).textOverflow === "ellipsis" || isShortened(one.parentElement));
+    const isEllipsis = (one) => getComputedStyle(one).textOverflow === "ellipsis";
+    const isShortened = (one) => one !== null && (isEllipsis(one) || isShortened(one.parentElement));
     const {scrollWidth, clientWidth} = document.documentElement;
     if (scrollWidth > clientWidth) found.push(`is ${scrollWidth} wide, in a window of ${clientWidth}`);
     for (const element of document.querySelectorAll("main *")) {
-        if (!element.getClientRects().length || element.closest(".unseen, option, pre") || isShortened(element)) continue;
+        if (!element.getClientRects().length || element.closest(".unseen, option, pre")) continue;
+        if (isShortened(element)) continue;
         const { left, right } = element.getBoundingClientRect();
         const what = `${element.tagName} ${element.className} "${element.textContent.trim().slice(0, 30)}"`;
         if (left < -1 || right > innerWidth + 1) found.push(`${what} is outside: ${left}-${right} of ${innerWidth}`);

@@ -49,7 +49,7 @@ const part = (id, n, rows, none) => html`
 function waiting(context, name) {
   const calls = waitingCalls(context.client.store, name);
   return part("supervisor.queue.waiting", calls.length, html`
-    <table class="data inner"><caption class="unseen">${text("supervisor.queue.waiting")}</caption>
+    <table class="data inner" data-part="waiting"><caption class="unseen">${text("supervisor.queue.waiting")}</caption>
       <thead><tr><th scope="col" class="number">${text("supervisor.call.position")}</th><th scope="col">${text("supervisor.call.caller")}</th><th scope="col" class="number">${text("supervisor.call.waits")}</th><th scope="col"><span class="unseen">${text("supervisor.agent.actions")}</span></th></tr></thead>
       <tbody>${repeat(calls.slice(0, MAX_ROWS), ({ call }) => call.id, ({ call, position, since: joined, isOld }) => html`
         <tr data-key=${call.id} ?data-old=${isOld}>
