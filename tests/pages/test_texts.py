@@ -32,6 +32,7 @@ COMPOSED = (
     "chats.state.",
     "chats.failed.",
     "chats.departed.",
+    "chats.ended_by.",
     "notices.severity.",
     "day.",
     "ownqueues.",

@@ -13,12 +13,16 @@ import { LogPlaces } from "./log_view.js";
 import { failure } from "./message.js";
 import { lastOf, partChats, unanswered } from "./model.js";
 import { MAX_CHARACTERS, Outbox } from "./outbox.js";
+import { addShortcuts } from "./shortcuts.js";
 import { Typing } from "./typing.js";
-import { view } from "./view.js";
+import { departedWords, view } from "./view.js";
 
 /** @typedef {import("./model.js").Chat} Chat */
 /** @typedef {import("./departed.js").Departed} Departed */
 /** @typedef {import("../main.js").Context} Context */
+
+/** Long messages that are remembered as opened. */
+const MAX_OPENED = 200;
 
 export class Chats {
   client;
@@ -43,6 +47,7 @@ export class Chats {
   #seen = new Map();
   /** @type {Map<string, number>} */
   #numbers = new Map();
+  #numbered = 0;
   /** Whose chats these are. */
   #user = "";
   /** The chat whose reply gets the focus when it is drawn. @type {string | null} */
@@ -53,10 +58,8 @@ export class Chats {
   /** @param {HTMLElement} root @param {Context} context */
   constructor(root, context) {
     const { client, actions, keys, onActions } = context;
-    this.client = client;
-    this.actions = actions;
-    this.#root = root;
-    this.#context = context;
+    [this.client, this.actions] = [client, actions];
+    [this.#root, this.#context] = [root, context];
     this.draw = onceAFrame(() => this.#draw());
     this.drafts = new Drafts(this.#kept);
     this.outbox = new Outbox(this.#kept, (chat, body, options) => client.sendChat(chat, body, options), (failed) => this.#failed(failed));
@@ -69,7 +72,7 @@ export class Chats {
       isOpened: (/** @type {string} */ key) => this.#opened.has(key),
       isOnline: () => this.isOnline(),
     };
-    this.#addKeys(keys);
+    addShortcuts(this, keys);
     onActions(this.draw);
     client.on("event", (event) => this.#event(event));
     client.on("status", () => this.#look());
@@ -94,7 +97,7 @@ export class Chats {
 
   /** Return a number for a chat, for ids in the document. @param {string} chat */
   numberOf(chat) {
-    if (!this.#numbers.has(chat)) this.#numbers.set(chat, this.#numbers.size + 1);
+    if (!this.#numbers.has(chat)) this.#numbers.set(chat, ++this.#numbered);
     return this.#numbers.get(chat);
   }
 
@@ -161,9 +164,11 @@ export class Chats {
     this.draw();
   }
 
-  /** @param {string} key */
+  /** @param {string} key of a message */
   #toggle(key) {
     if (!this.#opened.delete(key)) this.#opened.add(key);
+    // Messages that have left the page cannot be closed.
+    if (this.#opened.size > MAX_OPENED) this.#opened.delete([...this.#opened][0]);
     this.openedVersion += 1;
     this.draw();
   }
@@ -173,7 +178,8 @@ export class Chats {
     if (this.actions.isUnderWay("chat.accept", chat.id)) return;
     this.#accepted = chat.id;
     const label = text("chats.accept.command", { name: isolated(visitor(chat)) });
-    await this.actions.run("chat.accept", { session_id: chat.id }, label);
+    const outcome = await this.actions.run("chat.accept", { session_id: chat.id }, label);
+    if (outcome?.state !== "done" && this.#accepted === chat.id) this.#accepted = null;
     this.draw();
   }
 
@@ -270,7 +276,11 @@ export class Chats {
     this.columns.update(own.map(({ id }) => id));
     this.outbox.compare(own);
     const left = this.departures.compare(own, this.client.now(), (id) => this.#takeTexts(id));
-    if (left.length) this.#kept.write("departed", this.departures.list);
+    if (left.length) {
+      this.#kept.write("departed", this.departures.list);
+      this.#context.announce(left.map(departedWords).join(" "));
+    }
+    for (const id of [...this.#numbers.keys()]) if (!this.own.has(id)) this.#numbers.delete(id);
     if (this.#accepted !== null && this.own.has(this.#accepted)) {
       this.choose(this.#accepted);
       this.#accepted = null;
@@ -335,21 +345,5 @@ export class Chats {
   /** @param {string} chat @param {string} selector @returns {HTMLElement | null} */
   #find(chat, selector) {
     return this.#root.querySelector(`[data-chat="${CSS.escape(chat)}"] ${selector}`);
-  }
-
-  /** @param {import("../../staff/keys.js").Keys} keys */
-  #addKeys(keys) {
-    /** @param {1 | -1} step */
-    const go = (step) => {
-      const next = this.columns.next(step);
-      if (next !== null) this.choose(next);
-    };
-    const has = () => this.own.size > 0;
-    const group = "chats.title";
-    keys.add({ id: "chat.next", keys: ["n", "Alt+N"], group, label: text("chats.key.next"), enabled: has, run: () => go(1) });
-    keys.add({ id: "chat.previous", keys: ["p", "Alt+P"], group, label: text("chats.key.previous"), enabled: has, run: () => go(-1) });
-    keys.add({ id: "chat.reply", keys: ["m", "Alt+M"], group, label: text("chats.key.reply"), enabled: has, run: () => this.choose(this.columns.active ?? this.columns.all[0]) });
-    const waits = () => this.waiting.length > 0 && this.actions.can("chat.accept");
-    keys.add({ id: "chat.accept", keys: ["v", "Alt+V"], group, label: text("chats.key.accept"), enabled: waits, run: () => void this.accept(this.waiting[0]) });
   }
 }

@@ -7,6 +7,10 @@
  */
 
 const MAX_DEPARTED = 20;
+/** Of those with something typed. */
+const MAX_TYPED = 100;
+/** What a sender says that does not know who ended a chat. */
+const UNKNOWN = "unknown";
 /** What says whose a chat is. */
 const ASSIGNING = new Set(["chat.session.started", "chat.transferred", "chat.session.ended"]);
 
@@ -45,7 +49,7 @@ export class Departures {
     const id = String(payload.session_id);
     if (!this.#names.has(id) || !ASSIGNING.has(type)) return;
     const agent = payload.to_agent_id ?? payload.agent_id ?? null;
-    if (type === "chat.session.ended") this.#told.set(id, { why: "closed", by: String(payload.ended_by ?? "") });
+    if (type === "chat.session.ended") this.#told.set(id, { why: "closed", by: payload.ended_by === UNKNOWN ? "" : String(payload.ended_by ?? "") });
     else if (agent !== null && String(agent) !== user) this.#told.set(id, { why: "taken", by: String(payload.agent_name ?? agent) });
     else this.#told.delete(id);
   }
@@ -74,7 +78,7 @@ export class Departures {
     this.#names = new Map(own.map(({ id, visitor_name }) => [id, visitor_name ?? ""]));
     // What was typed stays until the user has removed it.
     const all = [...left, ...this.list];
-    this.list = all.filter(({ texts }, at) => at < MAX_DEPARTED || texts.length > 0);
+    this.list = all.filter(({ texts }, at) => at < (texts.length ? MAX_TYPED : MAX_DEPARTED));
     return left;
   }
 

@@ -80,6 +80,8 @@ addTexts({
   "chats.departed.taken": "The chat with {name} was taken over by {by}.",
   "chats.departed.closed": "The chat with {name} was closed[ by {by}].",
   "chats.departed.gone": "The chat with {name} is not yours any more.",
+  "chats.ended_by.agent": "an agent",
+  "chats.ended_by.visitor": "the visitor",
   "chats.departed.texts": "You had typed:",
   "chats.departed.copy": "Copy the text",
   "chats.departed.copied": "Copied",

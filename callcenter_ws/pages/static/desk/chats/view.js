@@ -1,7 +1,7 @@
 // The chats of the desk: those that wait, those that have left, and the user's own side by side.
 
 import { clockTime, since } from "../../staff/clock.js";
-import { isolated, text } from "../../texts.js";
+import { hasText, isolated, text } from "../../texts.js";
 import { repeat } from "../../vendor/lit-html/directives/repeat.js";
 import { html, nothing } from "../../vendor/lit-html/lit-html.js";
 import { column, isOffline, visitor } from "./column.js";
@@ -46,14 +46,20 @@ function waiting(chats) {
     </section>`;
 }
 
+/** Return what is said of a chat that has left. @param {Departed} departed */
+export function departedWords({ name, why, by }) {
+  const known = `chats.ended_by.${by}`;
+  const who = why === "closed" && hasText(known) ? text(known) : by && isolated(by);
+  return text(`chats.departed.${why}`, { name: isolated(name || text("chats.visitor")), by: who });
+}
+
 /** @param {Chats} chats @param {Departed} departed */
 function departedChat(chats, departed) {
-  const { id, name, why, by, at, texts } = departed;
+  const { id, at, texts } = departed;
   const typed = texts.map((one) => html`<blockquote dir="auto">${one}</blockquote>`);
-  const words = text(`chats.departed.${why}`, { name: isolated(name || text("chats.visitor")), by: by && isolated(by) });
   return html`
     <li class="departed" data-departed=${id} tabindex="-1">
-      <p><time>${clockTime(at)}</time> ${words}</p>
+      <p><time>${clockTime(at)}</time> ${departedWords(departed)}</p>
       ${texts.length
         ? html`<p class="quiet">${text("chats.departed.texts")}</p>${typed}
             <button class="small" data-action="copy" @click=${() => chats.copy(departed)}>${text(chats.copied === id ? "chats.departed.copied" : "chats.departed.copy")}</button>`
@@ -73,7 +79,7 @@ function tab(chats, chat) {
   const unread = unreadIn(chat, chats.seen(chat.id), chats.client.identity?.user_id);
   const hasDraft = chats.drafts.of(chat.id) !== "";
   return html`
-    <li><button class="tab" data-tab=${chat.id} ?data-unread=${unread > 0} @click=${() => chats.choose(chat.id)}>
+    <li><button class="tab" data-tab=${chat.id} ?data-unread=${unread} @click=${() => chats.choose(chat.id)}>
       <bdi>${visitor(chat)}</bdi>${hasDraft ? html`<span class="pen"><span class="unseen">, ${text("chats.tab.draft")}</span></span>` : nothing}${unread ? html`<span class="count">${unread}<span class="unseen"> ${text("chats.tab.unread", { n: unread })}</span></span>` : nothing}
     </button></li>`;
 }
