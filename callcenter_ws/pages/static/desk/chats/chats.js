@@ -12,6 +12,7 @@ import { Kept } from "./kept.js";
 import { LogPlaces } from "./log_view.js";
 import { failure } from "./message.js";
 import { lastOf, partChats, unanswered } from "./model.js";
+import { tellNews } from "./news.js";
 import { MAX_CHARACTERS, Outbox } from "./outbox.js";
 import { addShortcuts } from "./shortcuts.js";
 import { Typing } from "./typing.js";
@@ -58,8 +59,10 @@ export class Chats {
   /** @param {HTMLElement} root @param {Context} context */
   constructor(root, context) {
     const { client, actions, keys, onActions } = context;
-    [this.client, this.actions] = [client, actions];
-    [this.#root, this.#context] = [root, context];
+    this.client = client;
+    this.actions = actions;
+    this.#root = root;
+    this.#context = context;
     this.draw = onceAFrame(() => this.#draw());
     this.drafts = new Drafts(this.#kept);
     this.outbox = new Outbox(this.#kept, (chat, body, options) => client.sendChat(chat, body, options), (failed) => this.#failed(failed));
@@ -234,24 +237,11 @@ export class Chats {
 
   /** @param {{type: string, payload: any, offline?: boolean}} event */
   #event(event) {
-    const { type, payload } = event;
+    const { type } = event;
     if (!type.startsWith("chat.")) return;
-    const user = this.client.identity?.user_id;
-    this.departures.event(event, user);
+    this.departures.event(event, this.client.identity?.user_id);
     if (type === "chat.typing" || type === "chat.message") this.typing.event(event);
-    const chat = this.client.store.chat(payload.session_id);
-    if (!chat) return;
-    const tag = `chat:${chat.id}`;
-    const name = visitor(chat);
-    if (type === "chat.message" && chat.agent_id === user && payload.sender_id !== user) {
-      if (!this.columns.shown.includes(chat.id)) this.#context.announce(text("chats.announced.message", { name: isolated(name) }));
-      // Who looks at a chat needs no sound for it.
-      if (document.hidden || this.columns.active !== chat.id) this.#context.attention.notify({ kind: "chat", title: payload.sender_name || name, body: payload.body, tag });
-    } else if (type === "chat.session.started" && chat.state === "waiting") {
-      const words = text("chats.announced.waiting", { name: isolated(name) });
-      this.#context.announce(words);
-      this.#context.attention.notify({ kind: "chat", title: words, body: chat.queue ?? "", tag });
-    }
+    tellNews(this, this.#context, event);
   }
 
   /** @param {import("./outbox.js").Unsent | null} failed */
