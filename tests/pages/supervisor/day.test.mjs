@@ -60,8 +60,8 @@ const world = ({ calls = [], agents = [], sources = [], queue = {} }) => ({
 });
 
 test("waiting calls have their position, and wait since they joined although they ring", () => {
-  const store = world({ calls: [call("1", "ringing"), call("2", "waiting")], queue: { calls: ["1", "gone", "2"] } });
-  assert.deepEqual(waitingCalls(store, "sales").map(({ call: { id }, position, since }) => [id, position, since]), [["1", 1, 1000], ["2", 3, 1000]]);
+  const store = world({ calls: [call("0", "talking"), call("1", "ringing"), call("2", "waiting")], queue: { calls: ["0", "1", "gone", "2"] } });
+  assert.deepEqual(waitingCalls(store, "sales").map(({ call: { id }, position, since }) => [id, position, since]), [["1", 1, 1000], ["2", 2, 1000]]);
 });
 
 test("calls that are talked to, and members with their call, those who are not signed in last", () => {

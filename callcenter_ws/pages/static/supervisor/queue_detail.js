@@ -17,20 +17,26 @@ function waitingSince(store, id, call) {
   return joined ? Date.parse(joined.timestamp) : call.since;
 }
 
+/** A call that was answered waits no more, although its sender has not said that it left the queue. */
+const TALKING = new Set(["talking", "hold"]);
+
 /** @param {any} store @param {string} name @returns {WaitingCall[]} in their order */
 export function waitingCalls(store, name) {
   const down = downSince(store.sources());
-  return (store.queue(name)?.calls ?? []).flatMap((/** @type {string} */ id, /** @type {number} */ at) => {
-    const call = store.call(id);
-    if (!call) return [];
-    return [{ call, position: at + 1, since: waitingSince(store, id, call), isOld: down !== null && call.since < down }];
-  });
+  const calls = (store.queue(name)?.calls ?? []).map((/** @type {string} */ id) => store.call(id));
+  const waiting = calls.filter((/** @type {any} */ call) => call && !TALKING.has(call.state));
+  return waiting.map((/** @type {any} */ call, /** @type {number} */ at) => ({
+    call,
+    position: at + 1,
+    since: waitingSince(store, call.id, call),
+    isOld: down !== null && call.since < down,
+  }));
 }
 
 /** @param {any} store @param {string} name @returns {TalkingCall[]} those that began first, first */
 export function talkingCalls(store, name) {
   const down = downSince(store.sources());
-  const isTalking = (/** @type {any} */ { state, queue }) => queue === name && (state === "talking" || state === "hold");
+  const isTalking = (/** @type {any} */ { state, queue }) => queue === name && TALKING.has(state);
   return store
     .calls()
     .filter(isTalking)
