@@ -69,6 +69,7 @@ from callcenter_ws.requests.command import CommandHandler
 from callcenter_ws.requests.context import Context
 from callcenter_ws.requests.handlers import all_handlers
 from callcenter_ws.requests.quotas import Quotas
+from callcenter_ws.requests.visitor_chats import visitor_chat_handlers
 from callcenter_ws.runtime.background import spawn
 from callcenter_ws.runtime.clock import ReactorClock
 from callcenter_ws.runtime.peer_limits import PeerLimits
@@ -155,7 +156,9 @@ def assemble(
     admission = Admission(core.hub, admission_limits(settings, descriptors), settings.policy.over_user_limit)
     quotas = Quotas(settings.limits, clock, **history_limits(settings))
     chats = _chat_sessions(settings, core, quotas)
-    websocket_factory = _websocket_factory(reactor, settings, core, accepted, admission, limits, log, quotas, chats)
+    websocket_factory = _websocket_factory(
+        reactor, settings, core, accepted, admission, limits, log, quotas, chats, widget_options
+    )
     amp_factory = _amp_factory(settings, core, accepted.authenticator, limits, signing.operations, audit)
     amp_factory.log.connections = settings.log.connections
     core.hub.outgoing.others.append(lambda: amp_factory.waiting_bytes)
@@ -297,6 +300,7 @@ def _websocket_factory(
     log: TwistedConnectionLog,
     quotas: Quotas,
     chats: ChatSessions,
+    widgets: WidgetOptions,
 ) -> GatewayFactory:
     authenticator = authentication.authenticator
     context = Context(
@@ -312,6 +316,7 @@ def _websocket_factory(
             quotas,
             AlertAckHandler(core.store.broker, core.clock),
             CommandHandler(core.commands),
+            *visitor_chat_handlers(chats, widgets, core.clock, quotas),
         ),
         quotas=quotas,
         clock=core.clock,

@@ -20,6 +20,9 @@ from callcenter_ws.runtime.one_at_a_time import OneAtATime
 OPENED_STATUS = "waiting"
 """The ``status`` of a session that the gateway opens."""
 
+OFFLINE_STATUS = "offline_message"
+"""The same if the visitor leaves a message, and waits for no answer."""
+
 
 class ChatSessions:
     """Publishes what clients write, if their session is open and they may write into it.
@@ -75,6 +78,54 @@ class ChatSessions:
             lambda: self._publish_of_visitor(sender, type_, payload, event_id),
         )
 
+    async def start(
+        self, visitor: Principal, opening: JsonObject, message: JsonObject, *, event_id: str
+    ) -> PublishResult:
+        """Open a visitor's session, unless it is open, and publish a message in it; return the result of the message.
+
+        Args:
+            opening: the payload of ``chat.session.started``; fields that are None are left out.
+            event_id: of the message.
+
+        Raises:
+            Refusal: ``unknown_session``: the session has ended, or a daemon opens the chats of this tenant.
+        """
+
+        async def start() -> PublishResult:
+            if await self._sources.chats_are_owned(visitor.tenant_id):
+                raise Refusal(ErrorCode.UNKNOWN_SESSION, "a daemon opens the chat sessions of this tenant")
+            await self._open(visitor, opening)
+            return await self._publish(visitor, "chat.message", message, event_id, ChatWriter())
+
+        size = len(str(message["body"]).encode())
+        return await self._visitors.run((visitor.tenant_id, str(opening["session_id"])), size, start)
+
+    async def end(self, visitor: Principal, session_id: str) -> PublishResult:
+        """End a visitor's session.
+
+        Raises:
+            Refusal: ``unknown_session``; ``forbidden`` where a daemon ends the chats of this tenant.
+        """
+        if await self._sources.chats_are_owned(visitor.tenant_id):
+            raise Refusal(ErrorCode.FORBIDDEN, "a daemon ends the chat sessions of this tenant")
+        ended = {"session_id": session_id, "ended_by": "visitor"}
+        event_id = _event_id("chat-end-", visitor.tenant_id, session_id)
+        return await self.publish_in_open_session(visitor, "chat.session.ended", ended, event_id=event_id)
+
+    async def publish_in_open_session(
+        self, visitor: Principal, type_: str, payload: JsonObject, *, event_id: str | None = None
+    ) -> PublishResult:
+        """Publish an event of a visitor after everything that the visitor has sent before.
+
+        Raises:
+            Refusal: ``unknown_session``: the session is not open, whatever ``open_sessions`` says.
+        """
+        return await self._visitors.run(
+            (visitor.tenant_id, str(payload["session_id"])),
+            0,
+            lambda: self._publish(visitor, type_, payload, event_id, ChatWriter()),
+        )
+
     async def _publish_of_visitor(
         self, sender: Principal, type_: str, payload: JsonObject, event_id: str | None
     ) -> PublishResult:
@@ -85,7 +136,8 @@ class ChatSessions:
         except Refusal as refusal:
             if refusal.code is not ErrorCode.UNKNOWN_SESSION or not await self._opens(sender.tenant_id, type_):
                 raise
-        await self._open(sender, payload["session_id"])
+        opening = {"session_id": payload["session_id"], "visitor_name": sender.name, "status": OPENED_STATUS}
+        await self._open(sender, opening)
         return await self._publish(sender, type_, payload, event_id, writer)
 
     async def _publish(
@@ -104,20 +156,23 @@ class ChatSessions:
         """Return whether the gateway opens the session itself: by a visitor's message, where no source does it."""
         return type_ == "chat.message" and not await self._sources.chats_are_owned(tenant_id)
 
-    async def _open(self, visitor: Principal, session_id: object) -> None:
+    async def _open(self, visitor: Principal, opening: JsonObject) -> None:
         """Publish ``chat.session.started``; nothing happens if another node has done it, or the session has ended."""
         self._quotas.use_history(visitor, 0)
-        started = {"session_id": session_id, "visitor_name": visitor.name, "status": OPENED_STATUS}
-        key = msgspec.json.encode([visitor.tenant_id, str(session_id)])
         try:
             await self._broadcaster.publish(
                 visitor.tenant_id,
                 "chat.session.started",
-                {name: value for name, value in started.items() if value is not None},
-                event_id="chat-open-" + hashlib.sha256(key).hexdigest()[:40],
+                {name: value for name, value in opening.items() if value is not None},
+                event_id=_event_id("chat-open-", visitor.tenant_id, str(opening["session_id"])),
                 origin=Origin.GATEWAY,
                 chat_writer=ChatWriter(),
             )
         except Refusal as refusal:
             if refusal.code is not ErrorCode.UNKNOWN_SESSION:
                 raise
+
+
+def _event_id(prefix: str, tenant_id: str, session_id: str) -> str:
+    """Return the id of an event that a session has once, the same at every node."""
+    return prefix + hashlib.sha256(msgspec.json.encode([tenant_id, session_id])).hexdigest()[:40]

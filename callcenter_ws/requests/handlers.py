@@ -18,10 +18,11 @@ from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.frames import control_frame
 from callcenter_ws.events.principal import Principal, Role
 from callcenter_ws.events.ulid import UlidFactory
-from callcenter_ws.interfaces import Authenticator
+from callcenter_ws.interfaces import Authenticator, PublishResult
 from callcenter_ws.requests.chat_sessions import ChatSessions
 from callcenter_ws.requests.quotas import Quotas
 from callcenter_ws.requests.request import Request
+from callcenter_ws.requests.sender_rate import SenderRate
 from callcenter_ws.runtime.clock import Clock
 from callcenter_ws.runtime.json import Integer, rfc3339
 from callcenter_ws.runtime.suggestions import did_you_mean
@@ -30,8 +31,6 @@ Name = Annotated[str, Meta(min_length=1, max_length=255)]
 Id = Name | Integer
 Names = Annotated[list[Name], Meta(min_length=1, max_length=MAX_NAMES)]
 
-TYPING_INTERVAL_SECONDS = 1.0
-MAX_TYPING_SENDERS = 10_000
 _SENDER_TYPES = {Role.VISITOR: "visitor", Role.AGENT: "agent", Role.SUPERVISOR: "agent", Role.ADMIN: "agent"}
 
 
@@ -260,35 +259,18 @@ class ChatMessageHandler(Handler):
 
     async def handle(self, client: Client, payload: ChatText, request_id: RequestId) -> None:
         """Answer ``accepted`` with the message's identifiers; a repetition is answered with the first ones."""
-        sender_fields = _sender_fields(client.principal, payload.session_id)
-        message_id = self._message_id(client.principal, payload)
-        text = {"session_id": payload.session_id, "message_id": message_id, **sender_fields, "body": payload.body}
+        sender = sender_fields(client.principal, payload.session_id)
+        known_id = payload.client_message_id
+        message_id = (
+            self._new_id() if known_id is None else message_id_of(client.principal, payload.session_id, known_id)
+        )
+        text = {"session_id": payload.session_id, "message_id": message_id, **sender, "body": payload.body}
         if payload.client_message_id is not None:
             text["client_message_id"] = payload.client_message_id
         self._quotas.use_history(client.principal, len(payload.body.encode()))
         published = await self._chats.publish(client.principal, self.name, text, event_id=message_id)
-        answer = {
-            "session_id": payload.session_id,
-            "message_id": message_id,
-            "client_message_id": payload.client_message_id,
-            "id": published.event_id,
-            "seq": published.seq,
-            "duplicate": published.duplicate,
-        }
+        answer = accepted_message(payload.session_id, message_id, known_id, published)
         client.send(control_frame("accepted", answer, in_reply_to=request_id))
-
-    def _message_id(self, sender: Principal, payload: ChatText) -> str:
-        """Return the same id for the same ``client_message_id``, so that the broker recognizes a repetition."""
-        if payload.client_message_id is None:
-            return self._new_id()
-        origin = [
-            sender.tenant_id,
-            sender.role,
-            sender.user_id,
-            str(payload.session_id),
-            str(payload.client_message_id),
-        ]
-        return "chat-" + hashlib.sha256(msgspec.json.encode(origin)).hexdigest()[:40]
 
 
 class TypingState(msgspec.Struct):
@@ -306,32 +288,19 @@ class ChatTypingHandler(Handler):
 
     def __init__(self, chats: ChatSessions, clock: Clock, quotas: Quotas) -> None:
         self._chats = chats
-        self._clock = clock
         self._quotas = quotas
-        self._last: dict[tuple[str, str, str], float] = {}
+        self._rate = SenderRate("chat.typing", clock)
 
     async def handle(self, client: Client, payload: TypingState, request_id: RequestId) -> None:
         """Publish without an answer, or refuse what comes too fast."""
-        sender_fields = _sender_fields(client.principal, payload.session_id)
-        self._check_rate(client.principal, str(payload.session_id))
+        sender = sender_fields(client.principal, payload.session_id)
+        self._rate.check(client.principal, str(payload.session_id))
         self._quotas.use_history(client.principal, 0, typing=True)
-        event = {"session_id": payload.session_id, **sender_fields, "is_typing": payload.is_typing}
+        event = {"session_id": payload.session_id, **sender, "is_typing": payload.is_typing}
         await self._chats.publish(client.principal, self.name, event)
 
-    def _check_rate(self, sender: Principal, session_id: str) -> None:
-        key = (sender.tenant_id, session_id, sender.user_id)
-        now = self._clock.monotonic()
-        wait = self._last.get(key, -TYPING_INTERVAL_SECONDS) + TYPING_INTERVAL_SECONDS - now
-        if wait > 0:
-            raise Refusal(ErrorCode.RATE_LIMITED, "chat.typing: at most one a second per session", retry_after=wait)
-        self._last.pop(key, None)
-        self._last[key] = now
-        if len(self._last) > MAX_TYPING_SENDERS:
-            # The sender that typed longest ago: at worst it may type again a little sooner.
-            del self._last[next(iter(self._last))]
 
-
-def _sender_fields(sender: Principal, session_id: str | int) -> dict[str, object]:
+def sender_fields(sender: Principal, session_id: str | int) -> dict[str, object]:
     """Return the fields that describe the sender, from the token alone.
 
     Raises:
@@ -342,8 +311,28 @@ def _sender_fields(sender: Principal, session_id: str | int) -> dict[str, object
         raise Refusal(ErrorCode.FORBIDDEN, f"the role {sender.role} takes no part in chats")
     if sender.role is Role.VISITOR and str(session_id) != sender.session_id:
         raise Refusal(ErrorCode.FORBIDDEN, "session_id: a visitor writes in its own session only")
-    sender_fields: dict[str, object] = {"sender_id": sender.user_id, "sender_type": sender_type}
-    return sender_fields if sender.name is None else {**sender_fields, "sender_name": sender.name}
+    fields: dict[str, object] = {"sender_id": sender.user_id, "sender_type": sender_type}
+    return fields if sender.name is None else {**fields, "sender_name": sender.name}
+
+
+def message_id_of(sender: Principal, session_id: str | int, client_message_id: str | int) -> str:
+    """Return the same id for the same ``client_message_id``, so that the broker recognizes a repetition."""
+    origin = [sender.tenant_id, sender.role, sender.user_id, str(session_id), str(client_message_id)]
+    return "chat-" + hashlib.sha256(msgspec.json.encode(origin)).hexdigest()[:40]
+
+
+def accepted_message(
+    session_id: str | int, message_id: str, client_message_id: str | int | None, published: PublishResult
+) -> dict[str, object]:
+    """Return the payload of the answer to a message of a chat that was published."""
+    return {
+        "session_id": session_id,
+        "message_id": message_id,
+        "client_message_id": client_message_id,
+        "id": published.event_id,
+        "seq": published.seq,
+        "duplicate": published.duplicate,
+    }
 
 
 def all_handlers(

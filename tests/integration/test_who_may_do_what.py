@@ -32,12 +32,14 @@ FAMILIES = (
     "call.disposition",
     "call.*",
     "queue.*",
+    "chat.delivered",
     "chat.*",
     "notification",
     "alert",
     "source.*",
     "presence.changed",
 )
+WIDGET = f"/ws/public/widget?tenant_id={TENANT}"
 COMMANDS = ("command.done, command.failed", "command.executed")
 DERIVED = ("agent.stats", "tenant.stats", "queue.alert.*", "statistics.settings.changed")
 """What the gateway makes itself where statistics are on; apart from the families of the same beginning."""
@@ -239,6 +241,26 @@ def writes_in_chats(actor: Actor) -> str:
     return "own" if answers == [True, False] else _yes_or_no(answers[0])
 
 
+def has_a_chat_as_visitor(actor: Actor) -> str:
+    if not _opens_websocket(actor):
+        return "no"
+    mine, others = secrets.token_hex(4), secrets.token_hex(4)
+    actor.gateway.publish("chat.session.started", {"session_id": others})
+    client = _client(actor, session_id=mine)
+    with closing(client.socket):
+        answer = client.request("chat.start", {"body": "hello", "client_message_id": "1"})
+        started = answer["type"] == "accepted"
+        assert started or answer["payload"]["code"] == "forbidden", answer
+        assert not started or answer["payload"]["session_id"] == mine
+        for session in (mine, others):
+            for type_ in ("chat.delivered", "chat.end"):
+                client.send(type_, {"session_id": session, "message_id": "m"}, id=type_)
+            refused = [message for message in client.received_before_pong() if message["type"] == "error"]
+            assert len(refused) == (0 if started and session == mine else 2)
+            assert {message["payload"]["code"] for message in refused} <= {"forbidden"}
+    return "own" if started else "no"
+
+
 def acknowledges_alerts(actor: Actor) -> str:
     if not _opens_websocket(actor):
         return "no"
@@ -417,10 +439,12 @@ ROWS: dict[str, Callable[[Actor], str]] = {
     "connect to /ws/public": connects_as_visitor,
     **{f"see {family}": _sees(family) for family in (*FAMILIES, *DERIVED, *COMMANDS)},
     "write chat.message, chat.typing": writes_in_chats,
+    "chat.start, chat.delivered, chat.end": has_a_chat_as_visitor,
     "alert.ack": acknowledges_alerts,
     "command": issues_commands,
     "GET /livez, GET /readyz, GET /schemas/": reads_public_resources,
     "GET /metrics from elsewhere": reads_metrics,
+    "GET /ws/public/widget": lambda actor: _yes_or_no(actor.http(WIDGET)),
     "GET /ws/stats": _reads("/ws/stats"),
     "GET /ws/stats of the node, with a token of *": reads_stats_of_node,
     "GET /ws/statistics": _reads_statistics(""),
@@ -673,6 +697,7 @@ def _publish_all(actor: Actor, names: Names) -> None:
         for session, agent in ((names.own_chat, actor.user), (names.other_chat, "another-agent")):
             chat = {"session_id": session, "agent_id": agent, "visitor_email": "mail@example.com"}
             gateway.publish("chat.session.started", chat)
+            gateway.publish("chat.delivered", {"session_id": session, "message_id": "m"})
             gateway.publish("chat.message", {**REQUIRED["chat.message"], "session_id": session, "private": True})
             message = {"type": "chat.message", "id": "1", "payload": {"session_id": session, "body": "hello"}}
             arrived.send(json.dumps(message))
@@ -694,6 +719,8 @@ def _cell(actor: Actor, family: str, seen: list[dict[str, Any]], names: Names) -
         cell = "own"
     elif family in ("call.*", "queue.*"):
         cell = _callers(seen, names.caller)
+    elif family == "chat.delivered":
+        cell = _chats(seen, names)
     elif family == "chat.*":
         cell = _chats(seen, names)
         # A visitor sees neither what is private nor addresses.

@@ -590,7 +590,7 @@ class TestChatTyping:
     def test_the_number_of_remembered_typing_senders_is_limited(
         self, world: World, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("callcenter_ws.requests.handlers.MAX_TYPING_SENDERS", 2)
+        monkeypatch.setattr("callcenter_ws.requests.sender_rate.MAX_SENDERS", 2)
         peer = world.live(ANA)
         for session in "abc":
             peer.request("chat.typing", {"session_id": session, "is_typing": True})
