@@ -1,4 +1,4 @@
-// What the user should notice of chats: a message in a chat that it does not look at, and a chat that waits.
+// What the user should notice of chats: a message in a chat that it does not look at, a chat that waits, and one that it is given.
 
 import { isolated, text } from "../../texts.js";
 import { visitor } from "./column.js";
@@ -9,7 +9,7 @@ import { visitor } from "./column.js";
  * @param {import("../main.js").Context} context
  * @param {{type: string, payload: any}} event
  */
-export function tellNews({ client, columns }, { announce, attention }, { type, payload }) {
+export function tellNews({ actions, client, columns }, { announce, attention }, { type, payload }) {
   const chat = client.store.chat(payload.session_id);
   if (!chat) return;
   const user = client.identity?.user_id;
@@ -18,10 +18,13 @@ export function tellNews({ client, columns }, { announce, attention }, { type, p
   if (type === "chat.message" && chat.agent_id === user && payload.sender_id !== user) {
     // The log of a chat that is shown is read to the user already.
     if (!columns.shown.includes(chat.id)) announce(text("chats.announced.message", { name: isolated(name) }));
-    // Who works in a chat needs no sound for it.
+    // A user who works in the chat needs no sound for it.
     if (document.hidden || columns.active !== chat.id) attention.notify({ kind: "chat", title: payload.sender_name || name, body: payload.body, tag });
-  } else if (type === "chat.session.started" && chat.state === "waiting") {
-    const words = text("chats.announced.waiting", { name: isolated(name) });
+  } else if (type === "chat.session.started" || type === "chat.transferred") {
+    const isWaiting = chat.state === "waiting";
+    // Of a chat that the user has accepted nothing needs to be said.
+    if (!isWaiting && (chat.agent_id !== user || actions.isUnderWay("chat.accept", chat.id))) return;
+    const words = text(isWaiting ? "chats.announced.waiting" : "chats.announced.assigned", { name: isolated(name) });
     announce(words);
     attention.notify({ kind: "chat", title: words, body: chat.queue ?? "", tag });
   }

@@ -52,6 +52,7 @@ addTexts({
   "chats.failed.other": "{reason}",
   "chats.announced.failed": "The reply to {name} was not sent: {reason}",
   "chats.announced.message": "New message from {name}",
+  "chats.announced.assigned": "The chat with {name} is yours",
   "chats.announced.waiting": "{name} waits for a chat",
 
   "chats.waiting": { one: "{n} chat waits", other: "{n} chats wait" },
