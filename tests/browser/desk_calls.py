@@ -88,19 +88,27 @@ class Exchange:
 
 
 class Desk:
-    """The desk of one agent, who is available at an extension."""
+    """The desk of one agent, who is available at an extension.
 
-    def __init__(self, world: DeskWorld, exchange: Exchange, context: Context, *, signed_in: bool = True) -> None:
+    Args:
+        signed_in: whether the agent has signed in at the exchange.
+        before: a script that runs in its pages before their own.
+    """
+
+    def __init__(
+        self, world: DeskWorld, exchange: Exchange, context: Context, *, signed_in: bool = True, before: str = ""
+    ) -> None:
         number = next(_NUMBERS)
         self.user, self.extension = f"ana-{number}", str(2000 + number)
         self.world, self.exchange, self.context = world, exchange, context
+        self._before = before
         if signed_in:
             exchange.agent(self.user, "Ana Agent", self.extension)
         self.tab = self.open()
 
     def open(self) -> Tab:
         """Open a tab with the desk."""
-        return self.world.open(self.context, self.user, extension=self.extension)
+        return self.world.open(self.context, self.user, before=self._before, extension=self.extension)
 
     def check(self) -> None:
         """Check that no script has failed."""

@@ -107,11 +107,13 @@ class DeskWorld:
             self.gateway.end()
         assert "Traceback" not in self.gateway.log, self.gateway.log
 
-    def open(self, context: Context, user: str = "ana", name: str = "Ana Agent", **claims: Any) -> Tab:
+    def open(
+        self, context: Context, user: str = "ana", name: str = "Ana Agent", *, before: str = "", **claims: Any
+    ) -> Tab:
         """Open the desk of an agent, and wait until it is live."""
         token = self.gateway.token("agent", sub=user, name=name, **claims)
         body = json.dumps(json.dumps({"token": token}))
-        tab = context.open(f"http://127.0.0.1:{self.line.port}/desk", before=BEFORE % body)
+        tab = context.open(f"http://127.0.0.1:{self.line.port}/desk", before=BEFORE % body + before)
         tab.keep_visible()
         tab.wait_for(LIVE)
         return tab

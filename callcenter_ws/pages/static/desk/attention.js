@@ -39,7 +39,10 @@ export class Attention {
     this.#client = client;
     this.#changed = changed;
     // Only a tab that may make a sound is a candidate: one that was loaded and not touched yet may not.
-    this.#sound = new Sound(() => this.#become("sounds"));
+    this.#sound = new Sound(() => {
+      this.#become("sounds");
+      changed();
+    });
     client.on("status", () => {
       this.#become("notifies");
       this.#update();
