@@ -14,7 +14,7 @@ from desk_world import DeskWorld
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DeskWorld]:
-    made = DeskWorld(tmp_path_factory.mktemp("line") / "gateway", SETTINGS)
+    made = DeskWorld(tmp_path_factory.mktemp("line") / "gateway", SETTINGS, amp="source_lease = 2\n")
     yield made
     made.close()
 
