@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { agentsFound, earlierPath, NOTHING, pathOf as searchPath, queryOf, stepsOf } from "../../../callcenter_ws/pages/static/supervisor/call_search.js";
 import { fileName, pathOf, possibleInterval, total, windows, withCalls } from "../../../callcenter_ws/pages/static/supervisor/day_report.js";
+import { Growth, ROWS_A_FRAME } from "../../../callcenter_ws/pages/static/supervisor/growth.js";
 import { membersOf, talkingCalls, waitingCalls } from "../../../callcenter_ws/pages/static/supervisor/queue_detail.js";
 
 const at = (hour, minute = 0) => `2026-11-30T${String(hour).padStart(2, "0")}:${String(minute).padStart(2, "0")}:00+00:00`;
@@ -88,4 +89,13 @@ test("the steps of a call tell where it went", () => {
 test("agents are found by name, id and extension", () => {
   const agents = [{ name: "Ada", id: "7", extension: "207" }, { name: "Bo", id: "8", extension: null }];
   assert.deepEqual([agentsFound(agents, "AD"), agentsFound(agents, "207"), agentsFound(agents, " ")].map((found) => found.length), [1, 1, 0]);
+});
+
+test("a long table comes into the document some rows a frame, and begins again when it was away", () => {
+  const growth = new Growth();
+  const frames = [];
+  for (let isThere = false; frames.length < 5; isThere = true) frames.push(growth.next(25, "a", isThere));
+  assert.deepEqual(frames, [10, 20, 25, 25, 25]);
+  assert.deepEqual([growth.isWhole(25), growth.isWhole(26)], [true, false]);
+  assert.deepEqual([growth.next(25, "b", true), growth.next(25, "b", false), growth.next(0, "b", true)], [ROWS_A_FRAME, ROWS_A_FRAME, ROWS_A_FRAME]);
 });

@@ -13,14 +13,26 @@ import { callButtons, callerOf, fact, oldMark, stateTemplate, stateTime } from "
 /** Rows of a part; more are counted. */
 const MAX_ROWS = 100;
 
-/** @param {Context} context @param {string} name */
-export function queuePanel(context, name) {
+/** Return how many rows the details of a queue have. @param {any} store @param {string} name */
+export function rowsOf(store, name) {
+  const parts = [waitingCalls(store, name), talkingCalls(store, name), membersOf(store, name)];
+  return parts.reduce((sum, { length }) => sum + Math.min(length, MAX_ROWS), 0);
+}
+
+/** @param {Context} context @param {string} name @param {number} room rows that may be in the document */
+export function queuePanel(context, name, room) {
   const { store } = context.client;
   const queue = store.queue(name);
+  let left = room;
+  const take = (/** @type {any[]} */ rows) => {
+    const taken = rows.slice(0, Math.min(left, MAX_ROWS));
+    left -= taken.length;
+    return taken;
+  };
   return html`
     <aside class="detail" aria-labelledby="detail-title">
       <header><h2 id="detail-title" tabindex="-1"><bdi>${name}</bdi></h2><a class="button small" data-action="back" href=${hrefOf("queues")}>${text("supervisor.detail.close")}</a></header>
-      ${queue ? html`${facts(queue)}${waiting(context, name)}${talking(context, name)}${members(context, name)}` : html`<p class="quiet">${text("supervisor.queue.gone")}</p>`}
+      ${queue ? html`${facts(queue)}${waiting(context, name, take)}${talking(context, name, take)}${members(context, name, take)}` : html`<p class="quiet">${text("supervisor.queue.gone")}</p>`}
       <p><a href=${`#today?${new URLSearchParams({ queue: name })}`}>${text("supervisor.queue.today")}</a></p>
     </aside>`;
 }
@@ -45,13 +57,13 @@ const part = (id, n, rows, none) => html`
   ${n ? rows : html`<p class="quiet">${text(none)}</p>`}
   ${n > MAX_ROWS ? html`<p class="quiet">${text("supervisor.more", { n: n - MAX_ROWS })}</p>` : nothing}`;
 
-/** @param {Context} context @param {string} name */
-function waiting(context, name) {
+/** @param {Context} context @param {string} name @param {(rows: any[]) => any[]} take */
+function waiting(context, name, take) {
   const calls = waitingCalls(context.client.store, name);
   return part("supervisor.queue.waiting", calls.length, html`
     <table class="data inner" data-part="waiting"><caption class="unseen">${text("supervisor.queue.waiting")}</caption>
       <thead><tr><th scope="col" class="number">${text("supervisor.call.position")}</th><th scope="col">${text("supervisor.call.caller")}</th><th scope="col" class="number">${text("supervisor.call.waits")}</th><th scope="col"><span class="unseen">${text("supervisor.agent.actions")}</span></th></tr></thead>
-      <tbody>${repeat(calls.slice(0, MAX_ROWS), ({ call }) => call.id, ({ call, position, since: joined, isOld }) => html`
+      <tbody>${repeat(take(calls), ({ call }) => call.id, ({ call, position, since: joined, isOld }) => html`
         <tr data-key=${call.id} ?data-old=${isOld}>
           <td class="number">${count(position)}</td>
           <td>${callerOf(call)}${call.state === "ringing" ? html` <span class="quiet">${text("supervisor.call.rings", { agent: isolated(call.agent_name ?? call.agent_id ?? "") })}</span>` : nothing} ${oldMark(isOld)}</td>
@@ -61,13 +73,13 @@ function waiting(context, name) {
     </table>`, "supervisor.queue.waiting.none");
 }
 
-/** @param {Context} context @param {string} name */
-function talking(context, name) {
+/** @param {Context} context @param {string} name @param {(rows: any[]) => any[]} take */
+function talking(context, name, take) {
   const calls = talkingCalls(context.client.store, name);
   return part("supervisor.queue.calls", calls.length, html`
     <table class="data inner"><caption class="unseen">${text("supervisor.queue.calls")}</caption>
       <thead><tr><th scope="col">${text("supervisor.call.caller")}</th><th scope="col">${text("supervisor.call.agent")}</th><th scope="col" class="number">${text("supervisor.call.talks")}</th><th scope="col"><span class="unseen">${text("supervisor.agent.actions")}</span></th></tr></thead>
-      <tbody>${repeat(calls.slice(0, MAX_ROWS), ({ call }) => call.id, ({ call, isOld }) => html`
+      <tbody>${repeat(take(calls), ({ call }) => call.id, ({ call, isOld }) => html`
         <tr data-key=${call.id} ?data-old=${isOld}>
           <td>${callerOf(call)} ${oldMark(isOld)}</td>
           <td>${call.agent_id === null ? text("figure.none") : html`<a href=${hrefOf("agents", call.agent_id)}><bdi>${call.agent_name ?? call.agent_id}</bdi></a>`}</td>
@@ -77,14 +89,14 @@ function talking(context, name) {
     </table>`, "supervisor.queue.calls.none");
 }
 
-/** @param {Context} context @param {string} name */
-function members(context, name) {
+/** @param {Context} context @param {string} name @param {(rows: any[]) => any[]} take */
+function members(context, name, take) {
   const found = membersOf(context.client.store, name);
   const now = context.shownNow();
   return part("supervisor.queue.members", found.length, html`
     <table class="data inner"><caption class="unseen">${text("supervisor.queue.members")}</caption>
       <thead><tr><th scope="col">${text("supervisor.agent.name")}</th><th scope="col">${text("supervisor.agent.state")}</th><th scope="col" class="number">${text("supervisor.agent.since")}</th></tr></thead>
-      <tbody>${repeat(found.slice(0, MAX_ROWS), ({ id }) => id, ({ id, name: shown, agent, isPaused, isOld }) => html`
+      <tbody>${repeat(take(found), ({ id }) => id, ({ id, name: shown, agent, isPaused, isOld }) => html`
         <tr data-key=${id} ?data-old=${isOld}>
           <th scope="row"><a href=${hrefOf("agents", id)}><bdi>${shown}</bdi></a></th>
           <td class="state">${agent ? stateTemplate(agent.state, agent.reason) : html`<span class="quiet">${text("state.offline")}</span>`}${isPaused ? html` <span class="tag">${text("supervisor.paused")}</span>` : nothing} ${oldMark(isOld)}</td>

@@ -6,8 +6,9 @@ import { since } from "../staff/clock.js";
 import { count } from "../wallboard/format.js";
 import { Order, rows } from "../wallboard/model.js";
 import { DEFAULTS } from "../wallboard/settings.js";
+import { Growth } from "./growth.js";
 import { Attention, HeldOrder } from "./held.js";
-import { queuePanel } from "./queue_panel.js";
+import { queuePanel, rowsOf } from "./queue_panel.js";
 import { hrefOf } from "./route.js";
 import { mark, sortHead } from "./shown.js";
 import { Sorting } from "./sorting.js";
@@ -40,6 +41,8 @@ export class QueuesSection {
   #sorting = new Sorting(COLUMNS, WORST, ({ key }) => key);
   #order = /** @type {HeldOrder<Keyed>} */ (new HeldOrder());
   #attention = new Attention();
+  #growth = new Growth();
+  #panelGrowth = new Growth();
   /** Those of the first wallboard of the tenant. */
   thresholds = DEFAULTS.thresholds;
 
@@ -77,8 +80,16 @@ export class QueuesSection {
           ${hasLevels ? nothing : html`<p class="note">${text("supervisor.statistics_off.queues")}</p>`}
           ${this.#table(shown, name, hasLevels ? FIGURES : COUNTED)}
         </div>
-        ${name === null ? nothing : queuePanel(this.#context, name)}
+        ${name === null ? nothing : this.#panel(name, shown.length)}
       </div>`;
+  }
+
+  /** The details come when the list is whole. @param {string} name @param {number} listed */
+  #panel(name, listed) {
+    const rows = this.#growth.isWhole(listed) ? rowsOf(this.#context.client.store, name) : 0;
+    const room = this.#panelGrowth.next(rows, name, document.querySelector("#queues .detail") !== null);
+    if (!this.#growth.isWhole(listed) || !this.#panelGrowth.isWhole(rows)) this.#context.draw();
+    return queuePanel(this.#context, name, rows ? room : 0);
   }
 
   // ---- All queues together ----
@@ -111,6 +122,8 @@ export class QueuesSection {
 
   /** @param {Keyed[]} shown @param {string | null} chosen @param {string[]} figures */
   #table(shown, chosen, figures) {
+    const room = this.#growth.next(shown.length, "", document.querySelector("#queues .queues") !== null);
+    if (!this.#growth.isWhole(shown.length)) this.#context.draw();
     const head = (/** @type {string} */ figure) => sortHead(this.#sorting, figure, text(`supervisor.figure.${figure}`), this.#changed, { className: `number ${classOf(figure)}`, said: text(`supervisor.figure.${figure}.label`) });
     const group = (/** @type {string[]} */ all, /** @type {string} */ label, /** @type {string} */ className) => {
       const n = all.filter((figure) => figures.includes(figure)).length;
@@ -125,7 +138,7 @@ export class QueuesSection {
           <tr class="groups"><td></td>${group(NOW, "supervisor.now", "of-now")}${group(TODAY, "supervisor.today", "of-today")}</tr>
           <tr>${sortHead(this.#sorting, "name", text("figure.queue"), this.#changed, { className: "of-name" })}${figures.map(head)}</tr>
         </thead>
-        <tbody>${repeat(shown, ({ key }) => key, (row) => this.#row(row, chosen, figures))}</tbody>
+        <tbody>${repeat(shown.slice(0, room), ({ key }) => key, (row) => this.#row(row, chosen, figures))}</tbody>
       </table>`;
   }
 
