@@ -12,6 +12,7 @@ from pathlib import Path
 
 from bench import (
     bridge,
+    calls,
     cluster,
     compression,
     connect,
@@ -45,6 +46,7 @@ CASES: Mapping[str, Callable[[Path, Scale], Report]] = {
     "hostile": hostile.measure,
     "bridge": bridge.measure,
     "statistics": statistics.measure,
+    "calls": calls.measure,
 }
 
 _DESCRIPTION = """\
@@ -69,6 +71,7 @@ cases of the gateway alone:
                alone and through to a client; the client's delay; memory over a million events. Peer: panoramisk
   statistics   ingest with statistics on and off: CPU per event and longest turns; memory and the start with 30 days of
                200 queues and 2,000 agents in the file
+  calls        50,000 calls of today: the first request, which reads them, and searches; CPU and longest turns, memory
   snapshot     the state of 5,000 agents, 500 calls and 100 queues: time to the first and last byte, and size
 
 peers:

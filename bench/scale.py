@@ -34,6 +34,7 @@ class Scale:
         hostile_calls: calls in the state that attackers request.
         hostile_clients: connections with a token that an attack may use.
         statistics_queues, statistics_agents: the size of the center whose figures are derived.
+        calls_of_today: calls whose events are in the store when users ask for them.
         bridge_calls: calls of an exchange whose events a bridge reads as fast as it can.
         bridge_seconds: time for which the exchange has calls at its rate.
         bridge_memory_calls: calls after which the memory of the state machine is compared.
@@ -67,6 +68,7 @@ class Scale:
     hostile_clients: int
     statistics_queues: int
     statistics_agents: int
+    calls_of_today: int
     bridge_calls: int
     bridge_seconds: float
     bridge_memory_calls: int
@@ -101,6 +103,7 @@ FULL = Scale(
     hostile_clients=150,
     statistics_queues=200,
     statistics_agents=2_000,
+    calls_of_today=50_000,
     bridge_calls=3_000,
     bridge_seconds=10,
     bridge_memory_calls=33_000,
@@ -136,6 +139,7 @@ QUICK = Scale(
     hostile_clients=60,
     statistics_queues=5,
     statistics_agents=20,
+    calls_of_today=200,
     bridge_calls=60,
     bridge_seconds=0.5,
     bridge_memory_calls=100,

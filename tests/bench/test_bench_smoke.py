@@ -24,8 +24,9 @@ DELIVERING = (
     "cluster",
     "bridge",
     "statistics",
+    "calls",
 )
-OF_STORES = ("ingest", "resume", "snapshot", "statistics")
+OF_STORES = ("ingest", "resume", "snapshot", "statistics", "calls")
 CASES = (
     "fan-out",
     "latency",
@@ -40,6 +41,7 @@ CASES = (
     "hostile",
     "bridge",
     "statistics",
+    "calls",
 )
 EXPLAINED = re.compile(r"not installed; bench/setup installs it$|not delivered completely and in order: ")
 """Why a peer has no figures: it is missing, or it has lost events, which some do on a busy machine."""
