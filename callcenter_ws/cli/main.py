@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from callcenter_ws.cli import (
+    calls,
     check_config,
     check_token,
     command,
@@ -47,6 +48,7 @@ COMMANDS = (
     source,
     stats,
     statistics,
+    calls,
     store,
     export,
     command,
