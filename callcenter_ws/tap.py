@@ -205,10 +205,12 @@ def _controlled(
 
 def _gateway(reactor: Reactor, options: Options) -> GatewayService:
     settings, demo = options.settings, options.demo
-    sign_in = None if demo is None else DemoSignIn(demo_subjects(demo), page_hosts(demo.url))
+    is_exchange = bool(options["exchange"])
+    sender = "exchange" if is_exchange else "simulator"
+    sign_in = None if demo is None else DemoSignIn(demo_subjects(demo), page_hosts(demo.url), sender)
     service = GatewayService(reactor, settings, handoff=options.handoff, demo=sign_in)
     if demo is not None:
-        _sender(reactor, demo, is_exchange=bool(options["exchange"])).setServiceParent(service)
+        _sender(reactor, demo, is_exchange=is_exchange).setServiceParent(service)
         # After the start: a port that cannot be opened ends the start, and then no address must be announced.
         reactor.callWhenRunning(_announce, demo)
     return service

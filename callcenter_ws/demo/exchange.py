@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import secrets
 import sys
 from pathlib import Path
@@ -82,7 +83,12 @@ async def run(reactor: Reactor, arguments: argparse.Namespace) -> None:
     user = PlayerUser(_USER, (arguments.folder / "ami.secret").read_text(), write=rights)
     player.users[_USER] = user
     bridge = BridgeService(load(file), reactor)
-    _log.info("playing a shift of an Asterisk on port {port}; its bridge has {file}", port=number, file=str(file))
+    _log.info(
+        "playing a shift of an Asterisk, pid {pid}, on port {port}; its bridge has {file}",
+        pid=os.getpid(),
+        port=number,
+        file=str(file),
+    )
     bridge.startService()
     running: Deferred[None] = Deferred.fromCoroutine(play_rounds(player, Shift.load(), clock, arguments.speed))
     call_at_end_of_input(reactor, running.cancel)

@@ -6,6 +6,8 @@ from msgspec.structs import replace
 
 from callcenter_ws.config.settings import ControlSettings, PublicTenantSettings, Settings, StoreSettings
 from callcenter_ws.config.tenant_settings import TenantSettings, TenantStatistics
+from callcenter_ws.config.widget import WidgetSettings
+from callcenter_ws.demo.sample_data import DEMO_AGENT
 from callcenter_ws.demo.state import DemoState, DemoUnavailable
 from callcenter_ws.runtime.endpoints import EndpointDescription
 from callcenter_ws.statistics.rules import AlertRule, Clear, Raise
@@ -32,8 +34,16 @@ DEMO_TENANT = TenantSettings(
             min_offered=5,
         ),
     ),
+    widget=WidgetSettings(
+        title="Harbour Lamps",
+        greeting="Hello! Do you have a question about a lamp?",
+        color="#1f5673",
+        queue_name=DEMO_AGENT.queues[0],
+        # The simulated agents answer if there is no person at a desk.
+        available="agents",
+    ),
 )
-"""The statistics and alerts of the demo's tenant, unless the configuration has a table for it."""
+"""The statistics, alerts and chat widget of the demo's tenant, unless the configuration has a table for it."""
 
 
 def page_url(settings: Settings) -> str:

@@ -7,6 +7,7 @@ when its standard input is closed, so it does not outlive the process that start
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable
@@ -188,7 +189,12 @@ async def simulate(reactor: Reactor, arguments: argparse.Namespace) -> None:
     def publish(event: ModelEvent) -> Awaitable[object]:
         return broadcaster.publish(arguments.tenant, event.type, event.payload, user_id=event.user_id)
 
-    _log.info("simulating a call center, seed {seed}, for {endpoint}", seed=arguments.seed, endpoint=arguments.endpoint)
+    _log.info(
+        "simulating a call center, pid {pid}, seed {seed}, for {endpoint}",
+        pid=os.getpid(),
+        seed=arguments.seed,
+        endpoint=arguments.endpoint,
+    )
     simulation = Simulation(reactor, callcenter, publish, speed)
     for name in callcenter.command_names:
         broadcaster.on_command(name, simulation.carry_out)

@@ -74,7 +74,7 @@ def announcement(state: DemoState, tokens: Mapping[str, str]) -> str:
     return f"""\
 The demo of callcenter-ws is running.
 
-  Open  {state.url}  in a browser, and click a role.
+  Open  {state.url}demo  in a browser: it says what to try.
 
   Daemons send to  {state.amp_endpoint}  tenant "{state.tenant}".
 

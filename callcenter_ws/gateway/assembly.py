@@ -195,7 +195,10 @@ def assemble(
         b"livez": LiveResource(),
         b"readyz": ReadyResource(health),
         **_page_resources(
-            settings, session_resources(signing.accounts, limits.proxies, page_options, demo), page_options
+            settings,
+            session_resources(signing.accounts, limits.proxies, page_options, demo),
+            page_options,
+            demo=demo is not None,
         ),
     }
     metrics_text, metrics_site = (node_metrics or core.metrics).text, None
@@ -229,12 +232,12 @@ def assemble(
 
 
 def _page_resources(
-    settings: Settings, session: Mapping[bytes, Resource], options: PageOptions
+    settings: Settings, session: Mapping[bytes, Resource], options: PageOptions, *, demo: bool
 ) -> Mapping[bytes, Resource]:
     """Return the resources of the pages, and of signing in at them; none if the settings say so."""
     if not settings.web.pages and not settings.web.demo:
         return {}
-    return {**session, **page_resources(options, session[b"pages"])}
+    return {**session, **page_resources(options, session[b"pages"], demo=demo)}
 
 
 def admission_limits(settings: Settings, descriptors: Descriptors) -> Limits:

@@ -32,7 +32,7 @@ from callcenter_ws.runtime.transports import TwistedTransport, unsent_bytes
 PROBE_PATHS = frozenset({b"/livez", b"/readyz", b"/metrics"})
 """Paths that monitoring asks; from this machine and from trusted proxies these requests are not counted."""
 
-PAGE_PATHS = frozenset({b"/", b"/login", b"/desk", b"/supervisor", b"/wallboard", b"/live", b"/widget.js"})
+PAGE_PATHS = frozenset({b"/", b"/login", b"/desk", b"/supervisor", b"/wallboard", b"/live", b"/demo", b"/widget.js"})
 PAGE_PREFIXES = (b"/pages/", b"/client/")
 """The pages, and the files that they load. All desks of a site open them within a minute, from one address."""
 

@@ -57,10 +57,12 @@ class DemoSignIn:
         subjects: by role.
         hosts: the hosts, with ports, at which the demo may be used. Any other name may belong to a site that lets it
             resolve to this address (DNS rebinding).
+        sender: what sends the events: ``simulator``, or ``exchange``, which can do less.
     """
 
     subjects: Mapping[str, Subject]
     hosts: Collection[str]
+    sender: str = "simulator"
 
 
 class _Login(msgspec.Struct, frozen=True):
@@ -216,6 +218,7 @@ class AboutResource(JsonResource):
         self._accounts = accounts
         self._options = options
         self._roles = [] if demo is None else list(demo.subjects)
+        self._sender = None if demo is None else demo.sender
 
     async def _get(self, request: Request) -> Response:
         about = {
@@ -223,6 +226,7 @@ class AboutResource(JsonResource):
             "build": self._options.build,
             "signing_in": self._accounts.is_on,
             "demo": self._roles if self._accounts.is_on else [],
+            "demo_sender": self._sender,
             "embedders": list(self._options.embedders),
         }
         return Response(encode_json(about), headers={"Cache-Control": "no-cache"})

@@ -27,6 +27,9 @@ _PAGES = {
 _EMBEDDABLE = frozenset({"desk", "supervisor", "wallboard", "live"})
 """The pages that listed sites may show in a frame. A form for passwords is never one."""
 
+_DEMO = "demo"
+"""The path and the file of the page that only the demo has."""
+
 _CLIENT = {
     b"callcenter-ws-client.js": "client.js",
     b"callcenter-ws-embed.js": "embed.js",
@@ -113,12 +116,13 @@ class BuildsResource(JsonNotFound):
         return self._foreign if _ANY_BUILD.match(path) else self._others.getChildWithDefault(path, request)
 
 
-def page_resources(options: PageOptions, others: Resource) -> dict[bytes, Resource]:
+def page_resources(options: PageOptions, others: Resource, *, demo: bool = False) -> dict[bytes, Resource]:
     """Return the resources by their path segment below the root of the site.
 
     Args:
         options: what a reload may change; its present values are used for each response. The build is noted there.
         others: the parent of the other resources below ``/pages/``.
+        demo: whether to serve the page of the demo.
     """
     files = StaticFiles.load()
     options.build = files.build
@@ -130,6 +134,8 @@ def page_resources(options: PageOptions, others: Resource) -> dict[bytes, Resour
         resources[segment] = (
             EmbeddableResource(page, options) if name in _EMBEDDABLE else FileResource(page, _ASK_AGAIN)
         )
+    if demo:
+        resources[_DEMO.encode()] = FileResource(files.pages[_DEMO], _ASK_AGAIN)
     client = resources[b"client"] = JsonNotFound()
     for segment, path in _CLIENT.items():
         client.putChild(segment, FileResource(files.assets[path], _ASK_AGAIN, _FOR_OTHER_SITES))

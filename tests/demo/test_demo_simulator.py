@@ -233,7 +233,7 @@ def process(tmp_path: Path):
     command = [sys.executable, "-m", "callcenter_ws.demo.simulator", endpoint, "--seed", "7"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as started:
         assert started.stderr is not None
-        assert started.stderr.readline() == f"simulating a call center, seed 7, for {endpoint}\n"
+        assert started.stderr.readline() == f"simulating a call center, pid 7, for {endpoint}\n"
         yield started
         started.kill()
 

@@ -376,6 +376,7 @@ def test_about(world: SessionWorld) -> None:
         "build": "",
         "signing_in": True,
         "demo": ["agent"],
+        "demo_sender": "simulator",
         "embedders": ["https://intranet.example"],
     }
     world.people_of_pages.tokens.replace_keys([])

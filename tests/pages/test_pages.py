@@ -38,7 +38,7 @@ def root(options: PageOptions) -> JsonNotFound:
     others = JsonNotFound()
     others.putChild(b"about", JsonResource(get=_about))
     made = JsonNotFound()
-    for name, resource in page_resources(options, others).items():
+    for name, resource in page_resources(options, others, demo=True).items():
         made.putChild(name, resource)
     return made
 
@@ -101,7 +101,9 @@ def test_every_kind_of_file_has_its_content_type() -> None:
 def test_a_page_loads_files_that_exist_and_holds_no_code(root: JsonNotFound, page: str) -> None:
     text = FILES.pages[page].body.decode()
     urls = re.findall(r'(?:src|href)="([^"]*)"', text)
-    assert urls and all(url.startswith(f"/pages/{FILES.build}/") for url in urls), urls
+    others = ["/widget.js"] if page == "demo" else []
+    assert [url for url in urls if not url.startswith(f"/pages/{FILES.build}/")] == others
+    assert len(urls) > len(others)
     assert [url for url in urls if get(root, url).status != 200] == []
     assert not re.search(r"<style|style=|\son\w+=|javascript:|<script[^>]*>[^<]", text)
 
@@ -111,6 +113,10 @@ def test_a_script_imports_files_that_exist(path: Path) -> None:
     for name in re.findall(r"(?:from|import)\s*\(?[\"']([^\"']+)[\"']", path.read_text()):
         assert name.startswith("."), f"{path.name} imports {name}"
         assert (path.parent / name).resolve().is_file(), f"{path.name} imports {name}"
+
+
+def test_the_page_of_the_demo_is_that_of_the_demo_only(options: PageOptions) -> None:
+    assert b"demo" not in page_resources(options, JsonNotFound())
 
 
 def test_the_build_is_in_a_running_gateway(demo: Demo) -> None:

@@ -17,6 +17,7 @@ COMPOSED = (
     "role.",
     "page.",
     "login.error.",
+    "demo.",
     "live.family.",
     "live.status.",
     "live.announced.",

@@ -59,7 +59,7 @@ export async function ask(method, path, fields, signal, headers = {}) {
   throw new SessionRefused(answer.status, code, message, Number(answer.headers.get("Retry-After")) || 0);
 }
 
-/** @type {Promise<{version: string, signing_in: boolean, demo: string[], embedders: string[]}> | null} */
+/** @type {Promise<{version: string, signing_in: boolean, demo: string[], demo_sender: string | null, embedders: string[]}> | null} */
 let asked = null;
 
 /** Return what pages need before a user has signed in (`GET /pages/about`). After a failure the next call asks again. */

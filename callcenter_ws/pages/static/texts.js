@@ -99,6 +99,7 @@ export const TEXTS = {
   "login.with_click": "Sign in at the demo with a click",
   "login.demo.title": "Look at the demo",
   "login.demo.hint": "A call center is simulated on this machine. As whom do you want to see it?",
+  "login.demo.try": "What to try",
   "login.demo.other": "See the demo in another role",
   "login.code.title": "Code of this screen",
   "login.code.hint": "On a machine of the gateway, an operator approves this screen with:",

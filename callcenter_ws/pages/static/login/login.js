@@ -47,7 +47,7 @@ const title = (/** @type {string} */ id) => html`<h1 tabindex="-1">${text(id)}</
 
 const demoChoices = () => html`
   ${title("login.demo.title")}
-  <p class="quiet">${text("login.demo.hint")}</p>
+  <p class="quiet">${text("login.demo.hint")} <a href="/demo">${text("login.demo.try")}</a></p>
   <div class="choices">
     ${ROLES.filter((name) => state.demo.includes(name)).map((name) => html`<button class="main" data-role=${name} ?disabled=${state.busy} @click=${() => signInAtDemo(name)}>${role(name)}</button>`)}
   </div>
