@@ -162,6 +162,7 @@ class PublicSettings(Section, frozen=True):
             at each start, so that their sessions end with the process.
         open_sessions: accept messages of chat sessions that are not open.
         history: messages of an open chat that its snapshot holds.
+        chat_idle: seconds after its last event at which the gateway ends a chat that it has opened; 0: never.
         tenants: the tenants, by tenant id.
     """
 
@@ -169,6 +170,7 @@ class PublicSettings(Section, frozen=True):
     session_key_file: Path | None = None
     open_sessions: bool = False
     history: Annotated[int, Meta(ge=0, le=1_000)] = 50
+    chat_idle: Annotated[float, Meta(ge=0, le=86_400)] = 3_600
     tenants: Mapping[str, PublicTenantSettings] = msgspec.field(default_factory=dict)
 
 

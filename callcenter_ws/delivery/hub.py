@@ -372,6 +372,10 @@ class Hub:
             del self._interests[tenant_id]
             self.broker.detach(tenant_id)
 
+    def tenants(self) -> list[str]:
+        """Return the tenants that have clients at this node."""
+        return list(self._tenants)
+
     def connections(self, tenant_id: str | None = None) -> int:
         """Return the number of connections of the node, or of a tenant."""
         if tenant_id is None:

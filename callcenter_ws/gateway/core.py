@@ -22,6 +22,7 @@ from callcenter_ws.gateway.log import TwistedConnectionLog
 from callcenter_ws.gateway.stores import EventStore, event_store
 from callcenter_ws.interfaces import Audit, Directory
 from callcenter_ws.ops.metrics import Metrics
+from callcenter_ws.requests.idle_chats import IdleChats
 from callcenter_ws.runtime.background import spawn
 from callcenter_ws.runtime.clock import ReactorClock
 from callcenter_ws.runtime.reactor import Reactor
@@ -37,6 +38,7 @@ class Core:
         figures: derives the statistics.
         commands: accepts and dispatches commands; ``command_budgets``: how many each user may issue.
         call_log: the calls of today.
+        idle_chats: ends the chats that are left.
     """
 
     clock: ReactorClock
@@ -50,6 +52,7 @@ class Core:
     commands: CommandService
     command_budgets: CommandBudgets
     call_log: CallLog
+    idle_chats: IdleChats
 
 
 def instance_name(settings: Settings, handoff: WorkerHandoff | None) -> str:
@@ -110,6 +113,7 @@ def core_of(
         figures=figures_of(reactor, store, hub, plan, instance, settings),
         commands=commands,
         command_budgets=budgets,
+        idle_chats=IdleChats(store.broker, clock, spawn, hub.tenants, seconds=settings.public.chat_idle),
         call_log=CallLog(store.broker, clock, time_zones_of(settings), history_seconds=settings.store.history_seconds),
     )
 

@@ -230,6 +230,15 @@ def _open_sessions(reloading: Reloading) -> Commit:
     return commit
 
 
+def _chat_idle(reloading: Reloading) -> Commit:
+    chats, seconds = reloading.parts.core.idle_chats, reloading.new.public.chat_idle
+
+    def commit() -> None:
+        chats.seconds = seconds
+
+    return commit
+
+
 def _compression(reloading: Reloading) -> Commit:
     context, compressor = reloading.parts.websocket_factory.context, deflater(reloading.new)
 
@@ -284,6 +293,7 @@ STEPS: tuple[Step, ...] = (
     Step(("web.trusted_proxies",), _proxies),
     Step(("public.enabled",), _public_endpoint),
     Step(("public.open_sessions",), _open_sessions),
+    Step(("public.chat_idle",), _chat_idle),
     Step(("policy.agent_calls", "policy.agent_chats"), _policy),
     Step(("limits.", "policy.over_user_limit"), _limits),
     Step(("compression.",), _compression),

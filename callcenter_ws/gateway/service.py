@@ -141,6 +141,7 @@ class GatewayService(MultiService):
         core.store.open(core.hub, core.figures, core.commands.delivered, core.call_log)
         if self.settings.commands.enabled:
             self.parts.core.commands.start()
+        core.idle_chats.start()
         self.parts.core.figures.start()
         super().startService()
         if self.parts.node_metrics is not None:
@@ -208,6 +209,7 @@ class GatewayService(MultiService):
             # The log has what was not written.
             _log.failure("unhandled error while the figures were written")
         await self.parts.core.commands.stop()
+        await self.parts.core.idle_chats.stop()
         self.parts.core.call_log.stop()
         await self.parts.core.store.close()
         await self.parts.audit.close()

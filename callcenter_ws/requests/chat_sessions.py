@@ -109,7 +109,7 @@ class ChatSessions:
         if await self._sources.chats_are_owned(visitor.tenant_id):
             raise Refusal(ErrorCode.FORBIDDEN, "a daemon ends the chat sessions of this tenant")
         ended = {"session_id": session_id, "ended_by": "visitor"}
-        event_id = _event_id("chat-end-", visitor.tenant_id, session_id)
+        event_id = event_id_of_session("chat-end-", visitor.tenant_id, session_id)
         return await self.publish_in_open_session(visitor, "chat.session.ended", ended, event_id=event_id)
 
     async def publish_in_open_session(
@@ -164,7 +164,7 @@ class ChatSessions:
                 visitor.tenant_id,
                 "chat.session.started",
                 {name: value for name, value in opening.items() if value is not None},
-                event_id=_event_id("chat-open-", visitor.tenant_id, str(opening["session_id"])),
+                event_id=event_id_of_session("chat-open-", visitor.tenant_id, str(opening["session_id"])),
                 origin=Origin.GATEWAY,
                 chat_writer=ChatWriter(),
             )
@@ -173,6 +173,6 @@ class ChatSessions:
                 raise
 
 
-def _event_id(prefix: str, tenant_id: str, session_id: str) -> str:
+def event_id_of_session(prefix: str, tenant_id: str, session_id: str) -> str:
     """Return the id of an event that a session has once, the same at every node."""
     return prefix + hashlib.sha256(msgspec.json.encode([tenant_id, session_id])).hexdigest()[:40]

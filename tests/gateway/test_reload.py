@@ -24,6 +24,7 @@ from callcenter_ws.config.load import load
 from callcenter_ws.config.settings import KEYS, PublicTenantSettings, Settings
 from callcenter_ws.config.tenant_settings import TenantSettings, TenantStatistics
 from callcenter_ws.config.wallboards import WallboardSettings
+from callcenter_ws.config.widget import WidgetSettings
 from callcenter_ws.errors import Refusal
 from callcenter_ws.gateway.reload import GatewayReload
 from callcenter_ws.gateway.reload_steps import STEPS
@@ -335,7 +336,11 @@ PROBES: Mapping[str, Callable[[Running], Any]] = {
     "session.screen_lifetime": lambda gateway: gateway.parts.signing_in.rules.screen_lifetime,
     "web.embedders": lambda gateway: gateway.parts.page_options.embedders,
     "public.open_sessions": lambda gateway: gateway.parts.chats.open_sessions,
-    "public.tenants": lambda gateway: [origins(gateway).anonymous_tenant(name, None) for name in ("acme", "globex")],
+    "public.chat_idle": lambda gateway: gateway.parts.core.idle_chats.seconds,
+    "public.tenants": lambda gateway: [
+        *(origins(gateway).anonymous_tenant(name, None) for name in ("acme", "globex")),
+        *gateway.parts.widget_options.widgets,
+    ],
     "policy.agent_calls": lambda gateway: gateway.parts.core.hub.tenant_to_read("acme")._index.agent_calls,
     "policy.agent_chats": lambda gateway: (
         gateway.parts.core.hub.tenant_to_read("acme")._index.agent_chats,
@@ -475,6 +480,17 @@ def test_sessions_of_visitors_stay_valid_with_another_key(settings: Settings, tm
     assert len({token.rpartition(".")[2] for token in tokens}) == len(tokens)
     for session in tokens:
         assert accepted.tokens.verify(session).is_visitor
+
+
+def test_the_widget_of_a_tenant_has_the_new_texts(settings: Settings) -> None:
+    public = {"acme": PublicTenantSettings(origins=(PAGE,))}
+    gateway = Running(changed(settings, "public.tenants", public))
+    options = gateway.parts.widget_options
+    assert (options.widgets["acme"].settings.title, options.queue_of("acme")) == ("", None)
+    own = TenantSettings(widget=WidgetSettings(title="Acme", queue_name="web", queues=("vip",)))
+    gateway.use(changed(gateway.service.settings, "tenants.by_name", {"acme": own}))
+    assert (options.widgets["acme"].settings.title, options.queue_of("acme")) == ("Acme", "web")
+    assert (options.open_queues("acme"), options.open_queues("globex")) == ({"web", "vip"}, set())
 
 
 def test_without_a_session_key_file_the_key_stays(settings: Settings) -> None:

@@ -305,3 +305,29 @@ def test_tenants_that_have_no_widget_are_not_told_apart(gateway: Any) -> None:
     assert {(status, answer["error"]["message"]) for status, answer in answers} == {
         (404, "this tenant has no chat widget")
     }
+
+
+@pytest.mark.parametrize("store", ["sqlite", "redis"])
+def test_a_chat_that_is_left_is_ended_also_after_a_restart(
+    request: pytest.FixtureRequest, start_gateway: Any, tmp_path: Any, store: str
+) -> None:
+    url = request.getfixturevalue("server").url if store == "redis" else f"sqlite:{tmp_path / 'idle.db'}"
+    settings = f'[store]\nurl = "{url}"\nkey_prefix = "idle"\n[public]\nchat_idle = {{}}\n'
+    settings += PUBLIC.format(tenant="shop", anonymous="true")
+    gateway = start_gateway(settings.format(0))
+    wait_until(lambda: gateway.http("/readyz")[0] == 200, "the store")
+    shop = Shop(gateway)
+    shop.tenant = "shop"
+    left, offline = shop.visitor(), shop.visitor()
+    start(left)
+    start(offline, is_offline=True)
+    gateway.stop()
+    gateway = start_gateway(settings.format(1))
+    wait_until(lambda: gateway.http("/readyz")[0] == 200, "the store")
+    again = Shop(gateway)
+    again.tenant = "shop"
+    boss = again.staff("supervisor", "boss")
+    # With the gateway of a Redis, it may have been ended before.
+    wait_until(lambda: len(again.snapshot(boss)) == 2, "the end of the chat")
+    assert {event["payload"]["session_id"] for event in again.snapshot(boss)} == {session_of(offline)}
+    boss.socket.close()
