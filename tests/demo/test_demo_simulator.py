@@ -233,7 +233,8 @@ def process(tmp_path: Path):
     command = [sys.executable, "-m", "callcenter_ws.demo.simulator", endpoint, "--seed", "7"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as started:
         assert started.stderr is not None
-        assert started.stderr.readline() == f"simulating a call center, pid 7, for {endpoint}\n"
+        line = f"simulating a call center, pid {started.pid}, seed 7, for {endpoint}\n"
+        assert started.stderr.readline() == line
         yield started
         started.kill()
 
