@@ -9,17 +9,20 @@ const HIDDEN_MS = 250;
  * @returns {() => void}
  */
 export function onceAFrame(draw) {
-  let scheduled = false;
-  const run = () => {
-    if (!scheduled) return;
-    scheduled = false;
-    draw();
-  };
+  /** @type {object | null} */
+  let pending = null;
   return () => {
-    if (scheduled) return;
-    scheduled = true;
+    if (pending) return;
+    const own = (pending = {});
+    const run = () => {
+      // The other one has drawn: a late frame or timer does not draw for what was asked for since.
+      if (pending !== own) return;
+      pending = null;
+      clearTimeout(timer);
+      draw();
+    };
     requestAnimationFrame(run);
     // Also a tab that is hidden before the next frame.
-    setTimeout(run, HIDDEN_MS);
+    const timer = setTimeout(run, HIDDEN_MS);
   };
 }

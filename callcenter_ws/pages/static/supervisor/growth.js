@@ -1,7 +1,7 @@
 // Long tables come into the document some rows a frame, so that no frame takes long.
 
 /** New rows of one frame. */
-export const ROWS_A_FRAME = 10;
+export const ROWS_A_FRAME = 8;
 
 export class Growth {
   #room = 0;

@@ -99,10 +99,7 @@ class Page {
 
   #listen() {
     this.#client.on("change", () => this.#soon());
-    this.#client.on("rebuilt", () => {
-      this.#countedAt = -Infinity;
-      this.#draw();
-    });
+    this.#client.on("rebuilt", () => void this.#rebuilt());
     this.#client.on("status", this.#draw);
     addEventListener("hashchange", () => this.#navigated());
     addEventListener("resize", this.#draw);
@@ -110,6 +107,17 @@ class Page {
       if (this.#route.section === "live") this.#stream.scrolled();
       else if (this.#route.section === "agents") this.#draw();
     }, { passive: true });
+  }
+
+  /** The whole state is new: the views of it are made in tasks of their own, before they are drawn. */
+  async #rebuilt() {
+    const { store } = this.#client;
+    for (const view of [() => store.agents(), () => store.calls(), () => store.queues()]) {
+      await nextTask();
+      view();
+    }
+    this.#countedAt = -Infinity;
+    this.#draw();
   }
 
   #addKeys() {

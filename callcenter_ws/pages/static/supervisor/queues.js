@@ -134,6 +134,7 @@ export class QueuesSection {
         ${this.#sorting.column === WORST ? text("supervisor.queues.worst") : html`<button class="small" data-sort=${WORST} @click=${() => (this.#sorting.choose(WORST), this.#changed())}>${text("supervisor.queues.sort_worst")}</button>`}</p>
       <table class="data queues" @pointerover=${this.#pointer} @pointerleave=${this.#pointer}>
         <caption class="unseen">${text("supervisor.section.queues")}</caption>
+        <colgroup><col>${figures.map((figure) => html`<col class=${`of-figure ${classOf(figure)}`} data-figure=${figure}>`)}</colgroup>
         <thead>
           <tr class="groups"><td></td>${group(NOW, "supervisor.now", "of-now")}${group(TODAY, "supervisor.today", "of-today")}</tr>
           <tr>${sortHead(this.#sorting, "name", text("figure.queue"), this.#changed, { className: "of-name" })}${figures.map(head)}</tr>
