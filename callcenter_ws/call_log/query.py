@@ -36,7 +36,7 @@ class CallFilter:
 
     Attributes:
         search: part of a caller's number or name, an agent's id or name, a call's id or destination.
-        agent: id of an agent; its name is compared without regard to case.
+        agent: id of an agent, or part of its name.
         queue: a queue that the call was in.
         state: of ``record.STATES``.
     """
@@ -56,8 +56,8 @@ class _Matcher:
         self._search = None if wanted.search is None else wanted.search.strip().casefold()
         self._digits = _digits_to_compare(self._search or "")
         self._searched_agents = frozenset(_agents_named(names, lambda name: (self._search or "") in name))
-        agent = (wanted.agent or "").casefold()
-        self._agents = frozenset([wanted.agent or "", *_agents_named(names, lambda name: name == agent)])
+        agent = (wanted.agent or "").strip().casefold()
+        self._agents = frozenset([wanted.agent or "", *_agents_named(names, lambda name: agent in name)])
 
     def may_match(self, call: Call) -> bool:
         """Return False if no part of a call matches: what a user sees is never more than the call."""

@@ -30,7 +30,7 @@ def add(commands: Commands) -> None:
     command.add_argument("--search", metavar="TEXT", help=text)
     command.add_argument("--caller", metavar="NUMBER", help="calls of this caller")
     command.add_argument("--queue", metavar="NAME", help="calls that were in this queue")
-    command.add_argument("--agent", metavar="ID", help="calls of this agent; also its name")
+    command.add_argument("--agent", metavar="ID", help="calls of this agent, or of those with this in their names")
     command.add_argument("--state", help="calls in this state, such as talking or ended")
     text = "so many of the newest (default: 50; at most 200)"
     command.add_argument("--limit", metavar="NUMBER", type=int, default=50, help=text)
