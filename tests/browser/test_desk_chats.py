@@ -163,7 +163,7 @@ def test_a_chat_with_a_visitor(desk: Desk, world: DeskWorld) -> None:
     read = visitor.read("I look\ninto it")["payload"]
     assert read["sender_name"] == "Ana Agent"
     desk.wait_for_state("c", "I look\ninto it", "sent")
-    world.publish("chat.delivered", {"session_id": desk.name("c"), "message_id": read["message_id"]})
+    visitor.send("chat.delivered", message_id=read["message_id"])
     desk.wait_for_state("c", "I look\ninto it", "delivered")
     assert desk.draft("c") == ""
     # The visitor types, and what colleagues note for each other is marked.

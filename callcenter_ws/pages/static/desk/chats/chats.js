@@ -39,6 +39,7 @@ export class Chats {
   /** The departed chat whose text was copied last. @type {string | null} */
   copied = null;
   openedVersion = 0;
+  showsAllWaiting = false;
   #root;
   #context;
   #kept = new Kept();
@@ -173,6 +174,11 @@ export class Chats {
     // Messages that have left the page cannot be closed.
     if (this.#opened.size > MAX_OPENED) this.#opened.delete([...this.#opened][0]);
     this.openedVersion += 1;
+    this.draw();
+  }
+
+  toggleWaiting() {
+    this.showsAllWaiting = !this.showsAllWaiting;
     this.draw();
   }
 

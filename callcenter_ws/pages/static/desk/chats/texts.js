@@ -57,7 +57,8 @@ addTexts({
 
   "chats.waiting": { one: "{n} chat waits", other: "{n} chats wait" },
   "chats.waiting.for": "waits for",
-  "chats.waiting.more": { one: "and {n} more", other: "and {n} more" },
+  "chats.waiting.more": { one: "Show {n} more", other: "Show {n} more" },
+  "chats.waiting.fewer": "Show fewer",
   "chats.accept": "Accept",
   "chats.accept.label": "Accept the chat with {name}",
   "chats.accept.command": "Accept the chat with {name}",

@@ -7,8 +7,10 @@ import { html, nothing } from "../../vendor/lit-html/lit-html.js";
 import { column, isOffline, visitor } from "./column.js";
 import { unreadIn } from "./model.js";
 
-/** Waiting chats that are shown. */
-const MAX_WAITING = 6;
+/** Waiting chats that are shown at first: the own ones need the place. */
+const FEW_WAITING = 3;
+/** Those that are shown when all are asked for. */
+const MAX_WAITING = 50;
 
 /** @typedef {import("./model.js").Chat} Chat */
 /** @typedef {import("./chats.js").Chats} Chats */
@@ -36,13 +38,17 @@ function waitingChat(chats, chat) {
 function waiting(chats) {
   const { waiting: all } = chats;
   if (!all.length) return nothing;
-  const more = all.length - MAX_WAITING;
-  const lines = repeat(all.slice(0, MAX_WAITING), ({ id }) => id, (chat) => waitingChat(chats, chat));
+  const shown = all.slice(0, chats.showsAllWaiting ? MAX_WAITING : FEW_WAITING);
+  const more = all.length - shown.length;
+  const words = chats.showsAllWaiting ? text("chats.waiting.fewer") : text("chats.waiting.more", { n: more });
+  const hasMore = all.length > FEW_WAITING;
+  const isOpen = chats.showsAllWaiting ? "true" : "false";
+  const lines = repeat(shown, ({ id }) => id, (chat) => waitingChat(chats, chat));
   return html`
     <section class="waiting" aria-labelledby="chats-waiting">
       <h3 id="chats-waiting">${text("chats.waiting", { n: all.length })}</h3>
       <ul>${lines}</ul>
-      ${more > 0 ? html`<p class="quiet">${text("chats.waiting.more", { n: more })}</p>` : nothing}
+      ${hasMore ? html`<button class="all" aria-expanded=${isOpen} @click=${() => chats.toggleWaiting()}>${words}</button>` : nothing}
     </section>`;
 }
 
