@@ -29,6 +29,7 @@ from callcenter_ws.requests.context import Context
 from callcenter_ws.requests.dispatcher import Dispatcher
 from callcenter_ws.requests.handlers import all_handlers
 from callcenter_ws.requests.quotas import Quotas
+from callcenter_ws.requests.visitor_chats import visitor_chat_handlers
 from callcenter_ws.runtime.json import encode_json
 from callcenter_ws.testing import RecordingTransport
 
@@ -127,6 +128,19 @@ class Peer(RecordingTransport):
         return types_of(self.read())
 
 
+class FixedQueues:
+    """The queues of the chat widgets of all tenants."""
+
+    default: str | None = None
+    further: frozenset[str] = frozenset()
+
+    def open_queues(self, tenant_id: str) -> frozenset[str]:
+        return self.further | ({self.default} if self.default else set())
+
+    def queue_of(self, tenant_id: str) -> str | None:
+        return self.default
+
+
 class World:
     """The parts of a gateway, and the peers that are connected to it.
 
@@ -182,6 +196,7 @@ class World:
         )
         self.quotas = Quotas(self.limits, self.clock, history_events=10_000, history_bytes=268_435_456)
         self.sources = FixedCapabilities()
+        self.widgets = FixedQueues()
         chats = ChatSessions(
             self.broadcaster,
             self.sources,
@@ -202,6 +217,7 @@ class World:
                 self.clock,
                 self.quotas,
                 AlertAckHandler(self.broker, self.clock),
+                *visitor_chat_handlers(chats, self.widgets, self.clock, self.quotas),
             ),
             quotas=self.quotas,
             clock=self.clock,

@@ -211,7 +211,7 @@ class Limits:
             Scope.VISITORS,
             "resuming after a lost connection: the part of store.history_events, and of store.history_bytes, that all"
             " visitors of one tenant add to the history in 10 minutes, and as much at once",
-            "error rate_limited with retry_after_ms; chat.typing from half of it on",
+            "error rate_limited with retry_after_ms; chat.typing and chat.delivered from half of it on",
         ),
     ] = 0.25
     connections_per_tenant: Annotated[

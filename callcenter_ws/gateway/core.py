@@ -23,6 +23,7 @@ from callcenter_ws.gateway.stores import EventStore, event_store
 from callcenter_ws.interfaces import Audit, Directory
 from callcenter_ws.ops.metrics import Metrics
 from callcenter_ws.requests.idle_chats import IdleChats
+from callcenter_ws.requests.left_messages import LeftMessages
 from callcenter_ws.runtime.background import spawn
 from callcenter_ws.runtime.clock import ReactorClock
 from callcenter_ws.runtime.reactor import Reactor
@@ -38,7 +39,7 @@ class Core:
         figures: derives the statistics.
         commands: accepts and dispatches commands; ``command_budgets``: how many each user may issue.
         call_log: the calls of today.
-        idle_chats: ends the chats that are left.
+        idle_chats: ends chats in which nothing is written; left_messages: keeps messages for agents who come later.
     """
 
     clock: ReactorClock
@@ -53,6 +54,7 @@ class Core:
     command_budgets: CommandBudgets
     call_log: CallLog
     idle_chats: IdleChats
+    left_messages: LeftMessages
 
 
 def instance_name(settings: Settings, handoff: WorkerHandoff | None) -> str:
@@ -114,6 +116,7 @@ def core_of(
         commands=commands,
         command_budgets=budgets,
         idle_chats=IdleChats(store.broker, clock, spawn, hub.tenants, seconds=settings.public.chat_idle),
+        left_messages=LeftMessages(store.broker, clock, spawn, sorted(settings.public.tenants)),
         call_log=CallLog(store.broker, clock, time_zones_of(settings), history_seconds=settings.store.history_seconds),
     )
 

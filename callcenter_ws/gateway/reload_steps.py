@@ -85,6 +85,7 @@ def _origins(reloading: Reloading) -> Commit:
 
     def commit() -> None:
         parts.widget_options.widgets = widgets
+        parts.core.left_messages.tenants = sorted(widgets)
         parts.websocket_factory.context.authenticator.origins = policy
         parts.cors.origins = listed
 

@@ -142,6 +142,7 @@ class GatewayService(MultiService):
         if self.settings.commands.enabled:
             self.parts.core.commands.start()
         core.idle_chats.start()
+        core.left_messages.start()
         self.parts.core.figures.start()
         super().startService()
         if self.parts.node_metrics is not None:
@@ -210,6 +211,7 @@ class GatewayService(MultiService):
             _log.failure("unhandled error while the figures were written")
         await self.parts.core.commands.stop()
         await self.parts.core.idle_chats.stop()
+        await self.parts.core.left_messages.stop()
         self.parts.core.call_log.stop()
         await self.parts.core.store.close()
         await self.parts.audit.close()

@@ -8,7 +8,7 @@ from callcenter_ws.errors import Refusal
 from callcenter_ws.events.entity import Entity
 from callcenter_ws.events.event import ChatWriter, Event, Origin, StoreCondition, make_event
 from callcenter_ws.interfaces import Broker
-from callcenter_ws.requests.chat_sessions import OFFLINE_STATUS, event_id_of_session
+from callcenter_ws.requests.chat_sessions import OFFLINE_STATUS, event_id_of_session, start_by_gateway
 from callcenter_ws.runtime.background import Spawn, next_turn
 from callcenter_ws.runtime.clock import Clock, Timer
 from callcenter_ws.runtime.json import decode_trusted_json
@@ -20,15 +20,13 @@ CHECK_SECONDS = 30.0
 ENDED_AT_ONCE = 50
 """Chats that are ended in one turn of the reactor."""
 
-_STARTED = "chat.session.started"
-
 
 class IdleChats:
     """Ends chats, from ``start`` to ``stop``, of the tenants that have clients at this node.
 
     Every such node does: the id of the event is the same, so that the store takes one. It takes none if something was
-    written meanwhile. A message that was left while no one was there stays until an agent ends its chat, or for the 24
-    hours of every chat. So do chats that senders have opened.
+    written meanwhile. Messages that were left while no one was there stay (``requests.left_messages``), and so do chats
+    that senders have opened.
 
     Args:
         tenants: returns the tenants with clients at this node.
@@ -86,8 +84,8 @@ class IdleChats:
     def _endings(self, tenant_id: str, chats: Iterator[Entity]) -> Iterator[Event]:
         """Yield the events that end those of some idle chats that the gateway has opened."""
         for chat in chats:
-            started = next((one for one in chat.publications() if one.event.type.name == _STARTED), None)
-            if started is None or started.event.origin is not Origin.GATEWAY:
+            started = start_by_gateway(chat)
+            if started is None:
                 continue
             fields = decode_trusted_json(started.event.payload)
             if fields.get("status") != OFFLINE_STATUS:

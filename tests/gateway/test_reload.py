@@ -340,6 +340,7 @@ PROBES: Mapping[str, Callable[[Running], Any]] = {
     "public.tenants": lambda gateway: [
         *(origins(gateway).anonymous_tenant(name, None) for name in ("acme", "globex")),
         *gateway.parts.widget_options.widgets,
+        *gateway.parts.core.left_messages.tenants,
     ],
     "policy.agent_calls": lambda gateway: gateway.parts.core.hub.tenant_to_read("acme")._index.agent_calls,
     "policy.agent_chats": lambda gateway: (
