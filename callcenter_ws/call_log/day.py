@@ -29,7 +29,11 @@ MAX_SHARED_TEXTS = 50_000
 """Names of queues and ids of agents of which one copy is kept."""
 
 
-class Call(msgspec.Struct, gc=False):
+MANY_CALLS = 100
+"""Calls of a caller above which adding one must not copy the others."""
+
+
+class Call(msgspec.Struct, eq=False, gc=False):
     """A call, with the steps from which its record was made; see ``CallRecord`` on the garbage collector.
 
     Attributes:
@@ -43,11 +47,13 @@ class Call(msgspec.Struct, gc=False):
     record: CallRecord
     steps: tuple[Step, ...] = ()
     queues: tuple[str | None, ...] = ()
-    _texts: tuple[str, str] | None = None
+    # Not a tuple, which the garbage collector would scan until it has seen it once.
+    _text: str | None = None
+    _digits: str = ""
 
     def apply(self, step: Step) -> None:
         """Apply the next event."""
-        self._texts = None
+        self._text = None
         self.record.apply(step)
         self._share_texts(step)
         self.steps = (*self.steps, step)
@@ -78,9 +84,9 @@ class Call(msgspec.Struct, gc=False):
     @property
     def texts(self) -> tuple[str, str]:
         """The texts of the record that are searched, and its digits; made again after a change."""
-        if self._texts is None:
-            self._texts = searched_texts(self.record)
-        return self._texts
+        if self._text is None:
+            self._text, self._digits = searched_texts(self.record)
+        return self._text, self._digits
 
     def is_of(self, day_start: int) -> bool:
         """Return whether the call belongs to a day: it had not ended before."""
@@ -106,7 +112,8 @@ class CallDay:
     Attributes:
         incomplete_since: calls that began before this instant may be missing; None: none is.
         names: of agents, by id.
-        by_caller: the calls of each caller, oldest first.
+        by_caller: the calls of each caller, oldest first. Tuples, which the garbage collector does not scan for long,
+            except for the callers of very many calls.
         is_reading: whether events are being read from the store, so that deliveries are left to it.
         must_check: whether deliveries were interrupted, so that ``epoch`` may be another.
         asked_at: when a user asked for it last, in seconds of the monotonic clock.
@@ -124,7 +131,7 @@ class CallDay:
         # The same by their first events, the oldest first.
         self._order: deque[Call] = deque()
         self.names: dict[str, str] = {}
-        self.by_caller: dict[str, list[Call]] = {}
+        self.by_caller: dict[str, tuple[Call, ...] | list[Call]] = {}
         self._texts: dict[str, str] = {}
         self.is_reading = False
         self.must_check = False
@@ -167,9 +174,7 @@ class CallDay:
         call.apply(step)
         self._keep_name(step)
         if known is None and call.record.caller_id is not None:
-            key = caller_key(call.record.caller_id)
-            if key is not None:
-                self.by_caller.setdefault(key, []).append(call)
+            self._add_caller(call)
         if len(self.calls) > MAX_CALLS:
             self._forget_oldest()
 
@@ -207,14 +212,28 @@ class CallDay:
             self._counters.forgotten += 1
             self.incomplete_since = max(self.incomplete_since or 0, self._order[0].record.first)
 
-    def _remove_caller(self, call: Call) -> None:
-        """Remove a call from those of its caller."""
+    def _add_caller(self, call: Call) -> None:
         key = caller_key(call.record.caller_id)
-        of_caller = self.by_caller.get(key or "")
-        if key is not None and of_caller is not None and call in of_caller:
-            of_caller.remove(call)
-            if not of_caller:
-                del self.by_caller[key]
+        if key is None:
+            return
+        known = self.by_caller.get(key, ())
+        if isinstance(known, list):
+            known.append(call)
+        else:
+            self.by_caller[key] = (*known, call) if len(known) < MANY_CALLS else [*known, call]
+
+    def _remove_caller(self, call: Call) -> None:
+        """Remove the oldest call of all from those of its caller."""
+        key = caller_key(call.record.caller_id)
+        known = self.by_caller.get(key or "")
+        if key is None or known is None:
+            return
+        if len(known) == 1:
+            del self.by_caller[key]
+        elif isinstance(known, list):
+            known.remove(call)
+        else:
+            self.by_caller[key] = tuple([one for one in known if one is not call])
 
     def newest_first(self) -> list[Call]:
         """Return the calls by their first event, also those that had ended when the day began (``Call.is_of``)."""

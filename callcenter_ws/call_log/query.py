@@ -122,7 +122,7 @@ async def find(
 def _candidates(day: CallDay, wanted: CallFilter) -> Sequence[Call]:
     """Return the calls that may match, newest first."""
     key = caller_key(wanted.caller_id)
-    return day.newest_first() if key is None else list(reversed(day.by_caller.get(key, [])))
+    return day.newest_first() if key is None else list(reversed(day.by_caller.get(key, ())))
 
 
 def _matching(call: Call, viewer: Viewer, matcher: _Matcher) -> CallRecord | None:
@@ -175,7 +175,7 @@ def earlier(day: CallDay, call: Call, seen: CallRecord) -> JsonObject:
         return {"call_id": seen.call_id, "caller_id": None, "today": 0, "calls": []}
     found = [
         one
-        for one in day.by_caller.get(key, [])
+        for one in day.by_caller.get(key, ())
         if one.seq < call.seq and one.record.direction != "outbound" and one.is_of(day.start)
     ]
     return {

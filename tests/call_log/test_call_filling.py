@@ -327,10 +327,12 @@ def test_a_restarted_process_answers_the_same(world: CallWorld) -> None:
 # Bounds
 
 
+@pytest.mark.parametrize("many", [1, 100])
 def test_the_oldest_calls_of_a_tenant_with_too_many_are_forgotten(
-    world: CallWorld, monkeypatch: pytest.MonkeyPatch
+    world: CallWorld, monkeypatch: pytest.MonkeyPatch, many: int
 ) -> None:
     monkeypatch.setattr(day_module, "MAX_CALLS", 3)
+    monkeypatch.setattr(day_module, "MANY_CALLS", many)
     for number in range(5):
         world.answered_call(f"c{number}", caller_id="1")
     response = world.calls().json
@@ -338,6 +340,10 @@ def test_the_oldest_calls_of_a_tenant_with_too_many_are_forgotten(
     assert response["incomplete_since"] == response["calls"][-1]["started_at"]
     assert world.earlier("c4").json["today"] == 2
     assert (world.call_log.counters.calls, world.call_log.counters.forgotten) == (3, 2)
+    for number in range(5, 9):
+        world.answered_call(f"c{number}", caller_id=str(number))
+    (day,) = world.call_log._days.values()
+    assert set(day.by_caller) == {"6", "7", "8"}
 
 
 def test_calls_of_tenants_about_which_no_one_asks_are_dropped(world: CallWorld) -> None:
