@@ -141,6 +141,15 @@ class DeskWorld:
         return self._messages
 
 
+def open_desk(context: Context, port: int, token: str) -> Tab:
+    """Open the desk of the user of a token, and wait until it is live."""
+    body = json.dumps(json.dumps({"token": token}))
+    tab = context.open(f"http://127.0.0.1:{port}/desk", before=BEFORE % body)
+    tab.keep_visible()
+    tab.wait_for(LIVE)
+    return tab
+
+
 def wait_for_text(tab: Tab, selector: str, text: str) -> None:
     """Wait until an element that a selector finds has a text."""
     has_text = f"(one) => one.textContent.includes({json.dumps(text)})"
