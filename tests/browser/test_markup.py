@@ -44,7 +44,8 @@ const signedIn = %s;
 window.fetch = (path, options) =>
   path === "/session/token" ? Promise.resolve(new Response(signedIn)) : fetchFromNetwork(path, options);
 """
-ELEMENTS = """[...document.body.querySelectorAll("*")].filter((one) =>
+ELEMENTS = """[...document.body.querySelectorAll("*")].filter((one) => !one.matches(".brand > img[src$='/icon.svg']"))
+  .filter((one) =>
   ["IMG", "B", "IFRAME", "OBJECT", "EMBED", "TEXTAREA"].includes(one.tagName) || (one.tagName === "SCRIPT" && !one.type)
   || [...one.attributes].some(({ name }) => name.startsWith("on") || name === "srcdoc")).map((one) => one.outerHTML)"""
 FITS = "document.documentElement.scrollWidth <= innerWidth"
@@ -120,6 +121,13 @@ def context(browser: Browser) -> Iterator[Context]:
     made.close()
 
 
+@pytest.fixture
+def signed_in_agent(world: ClientWorld) -> Iterator[None]:
+    world.publish(*events("agent.login", "queue.member.added"))
+    yield
+    world.publish(*events("queue.member.removed", "agent.logout"))
+
+
 def opened(world: ClientWorld, context: Context, path: str, role: str) -> Tab:
     """Open a page of the gateway, signed in as a user whose names are markup."""
     token = world.gateway.token(role, sub=text_for("sub", 255), name=text_for("name", 255))
@@ -160,6 +168,34 @@ def test_the_live_view(world: ClientWorld, context: Context, width: int) -> None
     tab.evaluate("for (const one of document.querySelectorAll('.lines details')) one.open = true")
     tab.wait_for("document.querySelectorAll('.lines pre').length >= 20")
     check(tab)
+    assert tab.evaluate(FITS), tab.evaluate("document.documentElement.scrollWidth")
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_supervisors_page(world: ClientWorld, context: Context, signed_in_agent: None, width: int) -> None:
+    tab = opened(world, context, "/supervisor", "supervisor")
+    tab.resize(width, 800)
+    tab.wait_for(f"{LIVE} && document.querySelector('.queues tbody tr')")
+    queue, user = json.dumps(QUEUE), json.dumps(filled("agent.login")["user_id"])
+    reached = {
+        f"queues/${{encodeURIComponent({queue})}}": "document.querySelector('.detail .inner')",
+        "agents": "document.querySelector('.agents tbody a')",
+        f"agents/${{encodeURIComponent({user})}}": "document.querySelector('.detail .facts')",
+        "today": "document.querySelector('table.day')",
+        "alerts": "document.querySelector('.cards .title')",
+        "sources": "document.querySelector('#sources .empty, .sources tbody tr')",
+        "live": "document.querySelector('#live .filters')",
+        "search": "document.querySelector('.found tbody a')",
+    }
+    for fragment, condition in reached.items():
+        tab.evaluate(f"void (location.hash = `#{fragment}`)")
+        tab.wait_for(condition)
+        check(tab)
+        assert tab.evaluate(FITS), (fragment, tab.evaluate("document.documentElement.scrollWidth"))
+    tab.evaluate("void (location.hash = document.querySelector('.found tbody a').hash)")
+    tab.wait_for("document.querySelector('.detail .path li')")
+    check(tab)
+    assert MARKUP[:20] in tab.text("main")
     assert tab.evaluate(FITS), tab.evaluate("document.documentElement.scrollWidth")
 
 

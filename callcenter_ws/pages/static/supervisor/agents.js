@@ -96,7 +96,7 @@ export class AgentsSection {
 
   /** @param {string} state @param {string} label @param {number} n @param {boolean} isChosen */
   #chip(state, label, n, isChosen) {
-    return html`<button class="chip small" data-state=${state || "all"} aria-pressed=${isChosen ? "true" : "false"} @click=${() => this.#set({ state })}>${state ? html`<span class="dot" data-state=${state}></span>` : nothing}${label} <b>${count(n)}</b></button>`;
+    return html`<button class="chip small" data-state=${state || "all"} aria-pressed=${isChosen ? "true" : "false"} @click=${() => this.#set({ state })}>${state ? html`<span class="dot" data-state=${state}></span>` : nothing}${label} <strong>${count(n)}</strong></button>`;
   }
 
   /** @param {Partial<import("./agent_rows.js").Filter>} given */

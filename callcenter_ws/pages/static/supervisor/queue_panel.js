@@ -66,7 +66,7 @@ function waiting(context, name, take) {
       <tbody>${repeat(take(calls), ({ call }) => call.id, ({ call, position, since: joined, isOld }) => html`
         <tr data-key=${call.id} ?data-old=${isOld}>
           <td class="number">${count(position)}</td>
-          <td>${callerOf(call)}${call.state === "ringing" ? html` <span class="quiet">${text("supervisor.call.rings", { agent: isolated(call.agent_name ?? call.agent_id ?? "") })}</span>` : nothing} ${oldMark(isOld)}</td>
+          <td><span class="who">${callerOf(call)}</span>${call.state === "ringing" ? html` <span class="quiet">${text("supervisor.call.rings", { agent: isolated(call.agent_name ?? call.agent_id ?? "") })}</span>` : nothing} ${oldMark(isOld)}</td>
           <td class="number">${since(joined)}</td>
           <td class="of-actions">${callButtons(context, call, { isShort: true })}</td>
         </tr>`)}</tbody>
@@ -81,7 +81,7 @@ function talking(context, name, take) {
       <thead><tr><th scope="col">${text("supervisor.call.caller")}</th><th scope="col">${text("supervisor.call.agent")}</th><th scope="col" class="number">${text("supervisor.call.talks")}</th><th scope="col"><span class="unseen">${text("supervisor.agent.actions")}</span></th></tr></thead>
       <tbody>${repeat(take(calls), ({ call }) => call.id, ({ call, isOld }) => html`
         <tr data-key=${call.id} ?data-old=${isOld}>
-          <td>${callerOf(call)} ${oldMark(isOld)}</td>
+          <td><span class="who">${callerOf(call)}</span> ${oldMark(isOld)}</td>
           <td>${call.agent_id === null ? text("figure.none") : html`<a href=${hrefOf("agents", call.agent_id)}><bdi>${call.agent_name ?? call.agent_id}</bdi></a>`}</td>
           <td class="number">${since(call.since)}${call.state === "hold" ? html` <span class="quiet">${text("state.hold")}</span>` : nothing}</td>
           <td class="of-actions">${callButtons(context, call, { isShort: true })}</td>

@@ -104,7 +104,7 @@ export class TodaySection {
         ${report.incomplete === null ? nothing : html`<p class="note">${text("supervisor.today.incomplete", { time: clock(report.incomplete, report.zone) })}</p>`}
         ${report.interval
           ? html`<figure class="day-chart" ?hidden=${!rows.length}>
-                <figcaption>${["offered", "answered"].map((name) => html`<span class="key" data-series=${name}><span class="swatch"></span>${text(`figure.${name}_today`)} <b>${count(report.total?.[name])}</b></span>`)}</figcaption>
+                <figcaption>${["offered", "answered"].map((name) => html`<span class="key" data-series=${name}><span class="swatch"></span>${text(`figure.${name}_today`)} <strong>${count(report.total?.[name])}</strong></span>`)}</figcaption>
                 ${this.#bars.element}
               </figure>
               ${rows.length
