@@ -20,6 +20,9 @@ SHOP = """<!doctype html>
 {script}
 </html>
 """
+KEPT = """JSON.parse(localStorage.getItem(Object.keys(localStorage).find((key) => key.endsWith(":acme"))) ?? "{}")"""
+"""What the site's storage has for all tabs."""
+
 ROOT = "document.querySelector('callcenter-widget').shadowRoot"
 
 
@@ -28,7 +31,7 @@ class WidgetWorld(ClientWorld):
 
     Args:
         widget: the lines of ``[tenants.acme.widget]``.
-        more: additional sections.
+        more: additional sections, in which ``{origin}`` is the site's.
     """
 
     def __init__(self, folder: Path, *, widget: str = 'available = "always"\n', more: str = "") -> None:
@@ -47,7 +50,7 @@ class WidgetWorld(ClientWorld):
             f'{head}{marker}[public]\nsession_key_file = "{key}"\n'
             f'[public.tenants.acme]\norigins = ["{self.site.origin}"]\nanonymous = true\n'
             + (f"[tenants.acme.widget]\n{widget}" if widget else "")
-            + more
+            + more.replace("{origin}", self.site.origin)
         )
         self.gateway.start()
 
@@ -140,6 +143,8 @@ class WidgetTab:
         """Open the panel by its launcher."""
         self.click(".launcher")
         self.wait(".panel")
+        # It moves while it appears.
+        self.wait_for("root.querySelector('.panel').getAnimations().length === 0")
 
     def type(self, text: str, field: str = "#text") -> None:
         """Replace the text of a field as typing does."""
@@ -163,9 +168,7 @@ class WidgetTab:
     @property
     def session(self) -> str:
         """The chat that the site's storage keeps."""
-        session: str = self.tab.wait_for(
-            "JSON.parse(localStorage.getItem(Object.keys(localStorage).find((key) => !key.endsWith(':sound'))))?.session"
-        )
+        session: str = self.tab.wait_for(f"({KEPT}).session")
         return session
 
     def begin(self, text: str = "Hello") -> str:

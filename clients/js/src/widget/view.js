@@ -137,8 +137,9 @@ export function viewOf({ chat, say, language, options, nonce, tab, isAvailable, 
     if (hadFocus) launcher.focus();
   };
 
+  /** Show the newest messages, or the greeting if there are none. */
   const toBottom = () => {
-    scroll.scrollTop = scroll.scrollHeight;
+    scroll.scrollTop = log.root.firstElementChild ? scroll.scrollHeight : 0;
   };
 
   /** On a phone the panel has the part of the window that the keyboard leaves. */
