@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
 import { minify } from "terser";
 import ts from "typescript";
-import { INTERNAL, OF_THE_BROWSER } from "./internal.mjs";
+import { INTERNAL, OF_THE_BROWSER, OF_THE_WIDGET } from "./internal.mjs";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const served = join(here, "../../callcenter_ws/pages/static");
@@ -47,7 +47,7 @@ const chatsOnly = {
 /** The members that have short names in a bundle, which has all modules that use them. @param {string} name @returns {string[]} */
 function mangled(name) {
   if (name === "index") return INTERNAL;
-  return name.startsWith("widget/") ? INTERNAL.filter((member) => !OF_THE_BROWSER.includes(member)) : [];
+  return name.startsWith("widget/") ? [...OF_THE_WIDGET, ...INTERNAL.filter((member) => !OF_THE_BROWSER.includes(member))] : [];
 }
 
 /** @param {string} name @param {"esm" | "iife"} format */

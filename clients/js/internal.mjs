@@ -10,5 +10,11 @@ export const INTERNAL = `
   sent serverTime setTimeout start stop stream take takeOver tell tick timers tried tries viewer wait wake wall
 `.trim().split(/\s+/);
 
+/** More of them, which the modules of the widget alone use. What they store, or a site uses, is not among them. */
+export const OF_THE_WIDGET = `
+  adopt again asksName changed gateway happened hasSound isAvailable isCut isExpired isLeft isQuiet isRefused isSmall kept
+  offlineText onAccent rings toggleSound toggled typist unlock
+`.trim().split(/\s+/);
+
 /** Those that the widget uses of objects of the browser, too: its bundle keeps them as they are. */
 export const OF_THE_BROWSER = ["resume", "start", "stop"];

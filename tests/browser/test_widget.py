@@ -103,6 +103,20 @@ def test_staff_see_what_has_arrived_and_that_the_visitor_types(context: Context,
     assert shop.value("root.querySelector('#text').value") == "I am"
 
 
+def test_a_visitor_ends_the_chat(context: Context, world: WidgetWorld) -> None:
+    desk = world.live(context, events=["chat.*"])
+    shop = world.open_shop(context)
+    session = shop.begin()
+    shop.click("header .plain")
+    shop.wait_text("End this chat?")
+    assert shop.value("root.activeElement.textContent") == "End chat"
+    shop.tab.key("Enter")
+    shop.wait(".ended")
+    desk.wait_for(f"client.store.chat({json.dumps(session)}) === undefined")
+    ended = desk.evaluate("told.event.find(({type}) => type === 'chat.session.ended').payload")
+    assert ended == {"session_id": session, "ended_by": "visitor"}
+
+
 def test_the_line_is_cut_in_every_step(context: Context, world: WidgetWorld) -> None:
     shop = world.open_shop(context)
     shop.open()

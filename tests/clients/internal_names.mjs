@@ -5,8 +5,9 @@ import { fileURLToPath } from "node:url";
 
 const client = process.argv[2] ?? join(dirname(fileURLToPath(import.meta.url)), "../../clients/js");
 const ts = createRequire(join(client, "package.json"))("typescript");
-const { INTERNAL, OF_THE_BROWSER } = await import(join(client, "internal.mjs"));
+const { INTERNAL, OF_THE_BROWSER, OF_THE_WIDGET } = await import(join(client, "internal.mjs"));
 const internal = new Set(INTERNAL);
+const ofWidget = new Set([...OF_THE_WIDGET, ...INTERNAL.filter((name) => !OF_THE_BROWSER.includes(name))]);
 
 const { config } = ts.readConfigFile(join(client, "tsconfig.json"), ts.sys.readFile);
 const { fileNames, options } = ts.parseJsonConfigFileContent(config, ts.sys, client);
@@ -27,7 +28,7 @@ function complain(node, text) {
 }
 
 /** Return whether a bundle that has this file has a short name for a member. */
-const isShort = (name, file) => internal.has(name) && !(isIn("src/widget", file) && OF_THE_BROWSER.includes(name));
+const isShort = (name, file) => (isIn("src/widget", file) ? ofWidget : internal).has(name);
 
 /** Note a member of this name of a type: it has to be known, and declared by the client. */
 function checkMember(name, type, node) {
@@ -66,6 +67,9 @@ const SENT = { post: "sent to other tabs", postMessage: "sent to other tabs", se
 
 function visit(node) {
   const file = node.getSourceFile();
+  if (ts.isPropertyAccessExpression(node) && OF_THE_WIDGET.includes(node.name.text) && !isIn("src/widget", file)) {
+    complain(node, `${node.name.text} is a short name of the widget`);
+  }
   if (ts.isPropertyAccessExpression(node) && isShort(node.name.text, file)) {
     checkMember(node.name, checker.getTypeAtLocation(node.expression), node);
   }
@@ -103,6 +107,6 @@ for (const name of ["State", "LinkStatus", "Message", "Position"]) {
   const symbol = exported("src/types.js").find((one) => one.name === name);
   checkShape(checker.getDeclaredTypeOfSymbol(symbol), "sent to other tabs", symbol.declarations[0]);
 }
-for (const name of internal) if (!used.has(name)) found.add(`internal.mjs: ${name} is no member that is used`);
+for (const name of [...internal, ...ofWidget]) if (!used.has(name)) found.add(`internal.mjs: ${name} is no member that is used`);
 for (const line of [...found].sort()) console.log(line);
 process.exitCode = found.size ? 1 : 0;

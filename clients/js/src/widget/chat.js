@@ -208,7 +208,15 @@ export function chatOf({ url, tenant, connect, kept: storage, tab, token, queue,
     // Those of a client that is stopped are not lost: its status says what became of it.
     if (code === "stopped") return;
     if (code === "unknown_session" && kept.started) return finish();
+    if (code === "unknown_session" && token() && ended !== kept.session) {
+      // It has ended somewhere else: the site gives a token for another one.
+      ended = kept.session;
+      kept.session = null;
+      leave();
+      return pump();
+    }
     if (code === "unknown_session") isRefused = true;
+    console.warn("callcenter-ws widget:", error);
     kept.unsent = kept.unsent.map((one) => (one.id === message.id ? { ...one, failed: true } : one));
     save();
   };
@@ -288,14 +296,20 @@ export function chatOf({ url, tenant, connect, kept: storage, tab, token, queue,
     changed();
   };
 
-  const forget = () => {
-    leave();
-    const { name, email } = kept;
-    kept = { ...nothingKept(), name, email };
+  const clear = () => {
     log = [];
     agent = null;
     isRefused = isExpired = false;
     saveLog();
+  };
+
+  /** @param {Partial<Kept>} [person] */
+  const forget = (person) => {
+    leave();
+    kept = { ...nothingKept(), ...person };
+    clear();
+    save();
+    changed();
   };
 
   return {
@@ -304,10 +318,8 @@ export function chatOf({ url, tenant, connect, kept: storage, tab, token, queue,
       const state = tab.read();
       if (kept.session !== null && state.session === kept.session) ({ log, agent } = state);
       const isOver = kept.ended || (kept.expires !== null && kept.expires < Date.now());
-      if (isOver && !log.length) {
-        forget();
-        save();
-      } else if (isOver && !kept.ended) finish();
+      if (isOver && !log.length) forget();
+      else if (isOver && !kept.ended) finish();
       else if (kept.started && !isOver) open();
       pump();
       changed();
@@ -323,9 +335,7 @@ export function chatOf({ url, tenant, connect, kept: storage, tab, token, queue,
         if (kept.ended && !before.ended) leave();
       } else if (before.session !== null || !own.length) {
         leave();
-        log = [];
-        agent = null;
-        isRefused = isExpired = false;
+        clear();
       } else {
         kept.unsent = [...kept.unsent, ...own];
       }
@@ -350,12 +360,16 @@ export function chatOf({ url, tenant, connect, kept: storage, tab, token, queue,
       pump();
       changed();
     },
-    /** Forget the chat that has ended, or any: another visitor may come. */
-    again() {
-      forget();
-      save();
-      changed();
+    /** End the chat, for the agent, too. */
+    end() {
+      const by = client;
+      const isOver = () => by === client && finish();
+      client?.request("chat.end", { session_id: kept.session }, { retry: true }).then(isOver, ({ code }) => code === "unknown_session" && isOver());
     },
+    /** Forget the chat that has ended; the visitor begins another one. */
+    again: () => forget({ name: kept.name, email: kept.email }),
+    /** Forget the visitor. */
+    reset: () => forget(),
     /** @param {boolean} isTyping */
     type(isTyping) {
       if (kept.started && kept.session !== null) client?.sendTyping(kept.session, isTyping);

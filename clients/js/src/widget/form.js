@@ -95,6 +95,11 @@ export function formOf(say, { send, input }) {
       name.value ||= person.name;
       email.value ||= person.email;
     },
+    /** Empty all fields. */
+    clear() {
+      root.reset();
+      changed();
+    },
     /** @param {string} draft */
     write(draft) {
       text.value = draft;

@@ -138,7 +138,10 @@ function begin(script, { gateway, tenant }, api) {
       isWanted = false;
       view?.close();
     },
-    reset: () => chat.again(),
+    reset() {
+      chat.reset();
+      view?.clear();
+    },
     /** @param {Name} name @param {(value: any) => void} callback */
     on(name, callback) {
       const known = callbacks.get(name) ?? new Set();

@@ -18,6 +18,7 @@ const TYPING_MS = 3000;
 const BOTTOM_PX = 60;
 const BUBBLE = "M4 5h16v11H10l-5 4v-4H4zM8 9h8M8 12h5";
 const CROSS = "M6 6l12 12M18 6L6 18";
+const DOOR = "M14 5H6v14h8M10 12h10M17 8l4 4-4 4";
 const BELL = "M6 17h12l-2-3v-4a4 4 0 0 0-8 0v4zM10 20h4";
 const BELL_OFF = `${BELL}M4 4l16 16`;
 
@@ -85,6 +86,15 @@ export function viewOf({ chat, say, language, options, nonce, tab, isAvailable, 
   const sound = element("button", { type: "button", class: "plain", onclick: () => (toggleSound(), show()) });
   const cross = element("button", { type: "button", class: "plain", "aria-label": say("close"), onclick: () => close() }, icon(CROSS));
   const lost = element("div", { class: "notice" }, element("p", {}, say("lost")), element("button", { type: "button", class: "link", onclick: () => chat.probe() }, say("now")));
+  const end = element("button", { type: "button", class: "plain", "aria-label": say("end"), onclick: () => ask(sure.hidden === true) }, icon(DOOR));
+  const sure = element("div", { class: "notice", hidden: true }, element("p", {}, say("sure")), element("button", { type: "button", class: "link", onclick: () => (ask(false), chat.end()) }, say("end")));
+  /** @param {boolean} isAsked */
+  const ask = (isAsked) => {
+    setShown(sure, isAsked);
+    setAttribute(end, "aria-expanded", String(isAsked));
+    if (isAsked) /** @type {HTMLElement} */ (sure.lastElementChild).focus();
+    else form.focus();
+  };
   const greeting = element("p", { class: "greeting", dir: "auto" });
   const typist = element("p", { class: "typing" });
   const done = element("p", { class: "done" });
@@ -96,8 +106,8 @@ export function viewOf({ chat, say, language, options, nonce, tab, isAvailable, 
   const panel = element(
     "section",
     { class: "panel", id: "panel", role: "dialog", "aria-labelledby": "title", hidden: true },
-    element("header", {}, element("div", { class: "heading" }, element("h2", { id: "title", dir: "auto" }, title), about), sound, cross),
-    status, lost, scroll, form.root, ended,
+    element("header", {}, element("div", { class: "heading" }, element("h2", { id: "title", dir: "auto" }, title), about), end, sound, cross),
+    status, lost, sure, scroll, form.root, ended,
   );
   const badge = element("span", { class: "badge", "aria-hidden": "true" });
   const launcher = element(
@@ -164,7 +174,8 @@ export function viewOf({ chat, say, language, options, nonce, tab, isAvailable, 
 
     const isOffline = phase === "none" && !isAvailable();
     const name = (/** @type {string | null} */ given) => given ?? agent ?? say("agent");
-    setText(about, phase === "chat" && agent !== null ? say("talking", { name: agent }) : phase === "ended" ? say("ended") : phase === "chat" && state.offline === null && !isRefused && lines.some((line) => line.state === "published") ? say("waiting") : say(isAvailable() ? "online" : "away"));
+    const mayEnd = phase === "chat" && lines.some((line) => line.state === "published");
+    setText(about, phase === "chat" && agent !== null ? say("talking", { name: agent }) : phase === "ended" ? say("ended") : phase === "chat" && state.offline === null && !isRefused && mayEnd ? say("waiting") : say(isAvailable() ? "online" : "away"));
     setText(greeting, isOffline || state.offline !== null ? (options.offlineText ?? say("offline_text")) : (options.greeting ?? say("greeting")));
     const isAdded = log.show(lines);
     setText(typist, state.typist ? say("typing", { name: name(state.typist.name) }) : "");
@@ -174,6 +185,8 @@ export function viewOf({ chat, say, language, options, nonce, tab, isAvailable, 
     setText(done, isDone ? say("offline_done", { email: state.offline ?? "" }) : "");
     setShown(done, isDone);
     setShown(refused, isRefused);
+    setShown(end, mayEnd);
+    if (!mayEnd) setShown(sure, false);
     setShown(lost, state.isCut && phase !== "none");
     setText(over, say(state.isExpired ? "expired" : "ended"));
     setShown(ended, phase === "ended");
@@ -210,5 +223,5 @@ export function viewOf({ chat, say, language, options, nonce, tab, isAvailable, 
   });
   for (const type of ["resize", "scroll"]) window.visualViewport?.addEventListener(type, fitWindow);
 
-  return { host, root, open, close, show, isSmall: () => matchMedia(SMALL).matches, get isOpen() { return !panel.hidden; } };
+  return { open, close, show, clear: form.clear, isSmall: () => matchMedia(SMALL).matches, get isOpen() { return !panel.hidden; } };
 }
