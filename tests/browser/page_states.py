@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from browser_driver import Context, Tab
 from fixture_site import FIXTURES
 
-PAGES = ("login", "live", "supervisor")
-OWN_SCRIPTS = {"supervisor": "supervisor_states.js"}
+PAGES = ("login", "live", "desk", "supervisor")
+OWN_SCRIPTS = {"desk": "desk_states.js", "supervisor": "supervisor_states.js"}
 """What has the states of a page, if it is not page_states.js."""
 
 CUT = """(async () => {

@@ -101,7 +101,7 @@ export class OwnState {
           ${agent ? html`<span class="for"><span class="unseen">${text("desk.state.for")}</span>${since(agent.since)}</span>` : nothing}
         </p>
         ${agent?.extension ? html`<p class="extension">${text("desk.extension.at")} <strong><bdi data-value="extension">${agent.extension}</bdi></strong>${can && !this.#isChanging ? html` <button class="small" data-action="extension" @click=${this.#change}>${text("desk.extension.change")}</button>` : nothing}</p>` : nothing}
-        ${can ? this.#buttons(agent?.state ?? "offline") : nothing}
+        ${can && !begins ? this.#buttons(agent?.state ?? "offline") : nothing}
       </div>
       ${begins || this.#isChanging ? this.#shift(begins) : nothing}`;
   }

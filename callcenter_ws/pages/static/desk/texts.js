@@ -120,7 +120,7 @@ addTexts({
   "desk.attention.rings": "☎ {who} is calling",
   "desk.sound.on": "Sound: on",
   "desk.sound.off": "Sound: off",
-  "desk.sound.locked": "It sounds after your first click or key.",
+  "desk.sound.locked": "Sound: on, after a click",
   "desk.notify": "Turn on notifications",
 
   "desk.missing": "Not possible now",
