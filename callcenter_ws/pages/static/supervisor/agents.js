@@ -127,8 +127,8 @@ export class AgentsSection {
         <caption class="unseen">${text("supervisor.section.agents")}</caption>
         <thead><tr aria-rowindex="1">
           ${head("name", "of-name")}${head("state")}${head("since", "number")}${head("call", "wide")}
-          <th scope="col" class="wide">${text("supervisor.agent.queues")}</th>
-          ${hasFigures ? head("handled", "number wide") : html`<th class="none"></th>`}
+          <th scope="col" class="wider">${text("supervisor.agent.queues")}</th>
+          ${hasFigures ? head("handled", "number wider") : html`<th class="none"></th>`}
           <th scope="col" class="of-actions"><span class="unseen">${text("supervisor.agent.actions")}</span></th>
         </tr></thead>
         <tbody>
@@ -151,8 +151,8 @@ export class AgentsSection {
         <td class="state"><div>${stateTemplate(agent.state, agent.reason)}</div></td>
         <td class="number time"><div>${stateTime(this.#context, agent, isOver)}</div></td>
         <td class="wide call"><div>${call ? html`<span class="who">${callerOf(call)}</span>${call.queue ? html`<span class="quiet"><bdi>${call.queue}</bdi></span>` : nothing}${isTalking ? html`<span class="quiet">${since(call.since)}</span>` : nothing}` : nothing}</div></td>
-        <td class="wide queues"><div>${queueTags(agent)}</div></td>
-        ${hasFigures ? html`<td class="number wide">${count(agent.figures?.today?.handled)}</td>` : html`<td class="none"></td>`}
+        <td class="wider queues"><div>${queueTags(agent)}</div></td>
+        ${hasFigures ? html`<td class="number wider">${count(agent.figures?.today?.handled)}</td>` : html`<td class="none"></td>`}
         <td class="of-actions"><div>${callButtons(this.#context, call, { isShort: true })}${this.#stateButton(agent)}</div></td>
       </tr>`;
   }
