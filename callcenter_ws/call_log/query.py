@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from callcenter_ws.call_log.callers import caller_key, digits_of
 from callcenter_ws.call_log.day import Call, CallDay, searched_texts
 from callcenter_ws.call_log.record import ENDED, CallRecord
+from callcenter_ws.call_log.step import Facts, Step
 from callcenter_ws.call_log.visible import Viewer
 from callcenter_ws.runtime.background import next_turn
 from callcenter_ws.runtime.clock import Clock
@@ -59,14 +60,29 @@ class _Matcher:
         agent = (wanted.agent or "").strip().casefold()
         self._agents = frozenset([wanted.agent or "", *_agents_named(names, lambda name: agent in name)])
 
-    def may_match(self, call: Call) -> bool:
-        """Return False if no part of a call matches: what a user sees is never more than the call."""
+    def may_match(self, call: Call, *, in_part: bool) -> bool:
+        """Return False if no part of a call matches: what a user sees is never more than the call.
+
+        Args:
+            in_part: whether the user may see only some of its events.
+        """
         wanted, record = self._wanted, call.record
         if wanted.state not in (None, ENDED, record.state) and record.state == ENDED:
             return False
         if wanted.queue is not None and wanted.queue not in record.queues:
             return False
-        return not self._search or self._has_text(call.record, call.texts)
+        if not self._search or self._has_text(record, call.texts):
+            return True
+        return in_part and any(map(self._step_has_text, call.steps))
+
+    def _step_has_text(self, step: Step) -> bool:
+        """Return whether an event has a text that the record may not have: an agent at which it rang, a later name."""
+        search, facts = self._search or "", step.facts
+        if isinstance(facts, Facts):
+            for text in (facts.caller_id, facts.caller_name, facts.destination):
+                if text is not None and search in str(text).casefold():
+                    return True
+        return any(search in agent.casefold() or agent in self._searched_agents for agent in step.agents)
 
     def matches(self, record: CallRecord, texts: Callable[[], tuple[str, str]]) -> bool:
         """Return whether what a user sees of a call matches."""
@@ -127,7 +143,7 @@ def _candidates(day: CallDay, wanted: CallFilter) -> Sequence[Call]:
 
 def _matching(call: Call, viewer: Viewer, matcher: _Matcher) -> CallRecord | None:
     """Return what a user sees of a call; None if that is nothing, or does not match."""
-    if not matcher.may_match(call):
+    if not matcher.may_match(call, in_part=viewer.is_restricted):
         return None
     record = viewer.record(call)
     if record is None:

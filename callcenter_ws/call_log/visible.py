@@ -38,6 +38,11 @@ class Viewer:
         self._agent_calls = agent_calls
         self._is_own = asker.role is Role.AGENT and agent_calls == "own"
 
+    @property
+    def is_restricted(self) -> bool:
+        """Whether there may be calls of which the user sees only a part."""
+        return self._is_own or self._asker.queues is not None
+
     def record(self, call: Call) -> CallRecord | None:
         """Return what the user sees of a call; None: nothing.
 

@@ -85,6 +85,10 @@ def test_an_agent_at_whose_phone_it_rang_sees_no_more_than_that(world: CallWorld
     world.publish("call.ended", "c1", duration=9)
     (seen,) = world.calls(f"agent:{MINE}:7").json["calls"]
     assert (seen["state"], seen["outcome"], seen["agent_id"], seen["agents"]) == ("ended", "missed", "7", [])
+    # What it may see is what it may search, also where others see something else.
+    assert world.ids(f"agent:{MINE}:7", search="7") == ["c1"]
+    assert world.ids(f"agent:{MINE}:7", search="Ben") == world.ids(search="7") == []
+    assert world.ids(search="ben") == ["c1"]
 
 
 def test_the_policy_may_change(world: CallWorld) -> None:
