@@ -154,7 +154,7 @@ def test_an_agents_state_is_set_by_the_keyboard_and_its_outcome_is_shown(
     )
     assert tab.evaluate("document.querySelector('dialog')") is None
     assert tab.evaluate("document.activeElement.dataset.command") == "agent.state.set"
-    tab.wait_for(f"{ENTRY} === 'asked'")
+    tab.wait_for(f"['asked', 'under_way'].includes({ENTRY})")
     assert tab.evaluate(f'document.querySelector("{button}").ariaDisabled') == "true"
     world.state("eve", "Eve", "break", reason="lunch")
     source.answer(taken["command_id"])

@@ -88,7 +88,7 @@ test("while a person acts, rows stand still: none moves, leaves or comes between
   assert.deepEqual(keys(order.next([row("d"), row("a")], false)), ["d", "a"]);
 });
 
-test("the pointer, a dialog and for some seconds a key hold the order", () => {
+test("the pointer, and for some seconds a key, hold the order", () => {
   const attention = new Attention();
   assert.equal(attention.isHeld(0), false);
   attention.pointer(true);
@@ -97,10 +97,10 @@ test("the pointer, a dialog and for some seconds a key hold the order", () => {
   attention.touch(1000);
   assert.deepEqual([attention.isHeld(1000 + HOLD_MS - 1), attention.isHeld(1000 + HOLD_MS)], [true, false]);
   attention.touch(5000);
-  attention.leave();
-  attention.isActing = true;
+  attention.pointer(true);
+  attention.blur();
   assert.equal(attention.isHeld(1e9), true);
-  attention.isActing = false;
+  attention.leave();
   assert.equal(attention.isHeld(5001), false);
 });
 

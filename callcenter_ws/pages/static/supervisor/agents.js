@@ -3,6 +3,7 @@ import { isolated, text } from "../texts.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { repeat } from "../vendor/lit-html/directives/repeat.js";
 import { since } from "../staff/clock.js";
+import { isDialogOpen } from "../staff/dialog.js";
 import { count } from "../wallboard/format.js";
 import { styled } from "../wallboard/styled.js";
 import { agentDetail } from "./agent_detail.js";
@@ -34,6 +35,9 @@ export class AgentsSection {
   /** The keys of the rows in their order. @type {string[]} */
   #keys = [];
   #isHeld = false;
+  /** Whether the person has changed what is shown: a screen reader then says how many agents were found. */
+  #hasAsked = false;
+  #announced = "";
 
   /** @param {Context} context */
   constructor(context) {
@@ -53,15 +57,19 @@ export class AgentsSection {
     const all = agentRows(client.store, limits, this.#context.shownNow());
     if (!all.length) return html`<p class="empty">${text("supervisor.agents.none")}<span class="quiet">${text("supervisor.agents.none.hint")}</span></p>`;
     const found = this.#sorting.sorted(filtered(all, this.#filter));
-    this.#isHeld = this.#attention.isHeld(performance.now());
+    if (!document.querySelector("#agents .agents")) this.#attention.leave();
+    this.#isHeld = this.#attention.isHeld(performance.now()) || isDialogOpen();
     const byKey = new Map(all.map((row) => [row.key, row]));
     const shown = this.#order.next(found, this.#isHeld, (key) => byKey.get(key));
     this.#keys = shown.map(({ key }) => key);
+    const summary = text("supervisor.agents.found", { n: found.length, of: count(all.length) });
+    if (this.#hasAsked) this.#announced = summary;
+    this.#hasAsked = false;
     return html`
       <div class="split" ?data-detail=${id !== null}>
         <div class="list">
           ${this.#toolbar(all)}
-          <p class="summary quiet"><span role="status">${text("supervisor.agents.found", { n: found.length, of: count(all.length) })}</span>${this.#isHeld ? html` <span class="held">${text("supervisor.held")}</span>` : nothing}</p>
+          <p class="summary quiet"><span>${summary}</span><span class="unseen" role="status">${this.#announced}</span>${this.#isHeld ? html` <span class="held">${text("supervisor.held")}</span>` : nothing}</p>
           ${shown.length ? this.#table(shown, id) : html`<p class="empty">${text("supervisor.agents.no_match")}<button data-action="all" @click=${() => this.#set(ALL)}>${text("supervisor.filter.none")}</button></p>`}
         </div>
         ${id === null ? nothing : agentDetail(this.#context, id, byKey.get(id))}
@@ -104,7 +112,7 @@ export class AgentsSection {
     this.#filter = { ...this.#filter, ...given };
     // What is asked for is shown, also while the pointer is on the rows.
     this.#attention.leave();
-    this.#attention.pointer(false);
+    this.#hasAsked = true;
     this.#context.draw();
   }
 
@@ -160,16 +168,7 @@ export class AgentsSection {
   /** @param {any} agent */
   #stateButton(agent) {
     const label = named("supervisor.state.set", isolated(agent.name));
-    return this.#context.actions.button("agent.state.set", { user_id: agent.id }, { label, className: "small", run: () => this.act(() => openStateDialog(this.#context, agent)) });
-  }
-
-  /** Hold the order while a dialog is open. @param {() => import("../staff/dialog.js").Dialog} open */
-  act(open) {
-    this.#attention.isActing = true;
-    open().closed.then(() => {
-      this.#attention.isActing = false;
-      this.#context.draw();
-    });
+    return this.#context.actions.button("agent.state.set", { user_id: agent.id }, { label, className: "small", run: () => void openStateDialog(this.#context, agent) });
   }
 
   // ---- What is near the window, and who acts ----
@@ -194,7 +193,7 @@ export class AgentsSection {
 
   /** @param {FocusEvent} event */
   #focusout = ({ relatedTarget }) => {
-    if (!(relatedTarget instanceof Element) || !relatedTarget.closest("#agents tbody")) this.#attention.leave();
+    if (!(relatedTarget instanceof Element) || !relatedTarget.closest("#agents tbody")) this.#attention.blur();
   };
 
   /** The arrow keys go from row to row, in the same column of controls. @param {KeyboardEvent} event */

@@ -38,12 +38,10 @@ export class HeldOrder {
 /** How long a key, or a tap, holds the order. */
 export const HOLD_MS = 15_000;
 
-/** Whether a person acts on the rows of a table: the pointer is over them, a key was pressed in them, or a dialog is open. */
+/** Whether a person acts on the rows of a table: the pointer is over them, or a key was pressed in them a moment ago. */
 export class Attention {
   #isOver = false;
   #until = -Infinity;
-  /** Whether a dialog about a row is open. */
-  isActing = false;
 
   /** @param {boolean} isOver whether a mouse is over the rows */
   pointer(isOver) {
@@ -57,11 +55,17 @@ export class Attention {
 
   /** Note that the person has left the rows. */
   leave() {
+    this.#isOver = false;
+    this.#until = -Infinity;
+  }
+
+  /** Note that the focus has left the rows; the pointer may be over them. */
+  blur() {
     this.#until = -Infinity;
   }
 
   /** @param {number} now monotonic */
   isHeld(now) {
-    return this.#isOver || this.isActing || now < this.#until;
+    return this.#isOver || now < this.#until;
   }
 }

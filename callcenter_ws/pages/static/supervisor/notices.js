@@ -35,6 +35,7 @@ export function notices(context) {
     ${repeat(down, ({ name }) => name, ({ name, since }) => html`<p class="note" data-note="source"><span class="mark" data-severity="1"></span><span>${text("supervisor.source_down", { source: isolated(name), time: sinceWhen(since, now, null) })}</span></p>`)}
     ${claim === null ? nothing : html`<p class="note quiet" data-note="claim">${claimed}</p>`}
     ${commandsNote(context)}
+    <p class="unseen" role="status">${newest(client.store.alerts())}</p>
     ${routeOf(location.hash).section === "alerts" ? nothing : strip(client.store.alerts())}`;
 }
 
@@ -45,6 +46,13 @@ function commandsNote({ client, actions }) {
   if (!actions.offered?.names.length) return html`<p class="note quiet" data-note="commands">${text("supervisor.commands_off")}</p>`;
   const possible = ["agent.state.set", "call.hangup", "call.monitor"].some((name) => actions.can(name));
   return possible ? nothing : html`<p class="note quiet" data-note="commands">${text("supervisor.commands_none")}</p>`;
+}
+
+/** The newest alert that no one has acknowledged, for a screen reader. @param {readonly any[]} alerts */
+function newest(alerts) {
+  const open = alerts.filter(({ acknowledged }) => !acknowledged);
+  const found = open.reduce((/** @type {any} */ last, one) => (last && last.since >= one.since ? last : one), null);
+  return found ? titleOf(found) : "";
 }
 
 /** The alerts that no one has acknowledged, at every section but their own. @param {readonly any[]} alerts */

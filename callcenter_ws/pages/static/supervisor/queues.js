@@ -3,6 +3,7 @@ import { text } from "../texts.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { repeat } from "../vendor/lit-html/directives/repeat.js";
 import { since } from "../staff/clock.js";
+import { isDialogOpen } from "../staff/dialog.js";
 import { count } from "../wallboard/format.js";
 import { Order, rows } from "../wallboard/model.js";
 import { DEFAULTS } from "../wallboard/settings.js";
@@ -71,7 +72,8 @@ export class QueuesSection {
       return html`<p class="empty">${text("wallboard.empty")}<span class="quiet">${text("wallboard.empty.hint")}</span></p>`;
     }
     const found = this.#sorting.column === WORST ? worst : this.#sorting.sorted(worst);
-    const shown = this.#order.next(found, this.#attention.isHeld(performance.now()), (key) => worst.find((row) => row.key === key));
+    if (!document.querySelector("#queues .queues")) this.#attention.leave();
+    const shown = this.#order.next(found, this.#attention.isHeld(performance.now()) || isDialogOpen(), (key) => worst.find((row) => row.key === key));
     const hasLevels = client.store.queues().some(({ source }) => source !== "events");
     return html`
       ${this.#overview()}
@@ -116,7 +118,7 @@ export class QueuesSection {
   // ---- The table ----
 
   #changed = () => {
-    this.#attention.pointer(false);
+    this.#attention.leave();
     this.#context.draw();
   };
 
