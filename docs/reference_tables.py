@@ -235,6 +235,18 @@ FIXED_LIMITS: Sequence[tuple[str, str, str, str]] = (
         "chat sessions of a tenant that are remembered",
         "the one longest without an event is forgotten",
     ),
+    (
+        "requests.visitor_chats",
+        "MAX_NAME_CHARACTERS",
+        "characters of a visitor's name in ``chat.start``",
+        "``invalid_message``",
+    ),
+    (
+        "requests.visitor_chats",
+        "MAX_EMAIL_CHARACTERS",
+        "the same of the visitor's e-mail address",
+        "``invalid_message``",
+    ),
     ("broker.chat_messages", "SESSION_BYTES", "bytes of the last messages of a chat", "the oldest are left out"),
     ("broker.chat_messages", "TENANT_BYTES", "the same for a tenant", "the oldest of all chats are left out"),
     ("events.slot_table", "MAX_LASTING", "users of a tenant who are online in a snapshot", "the first one is left out"),

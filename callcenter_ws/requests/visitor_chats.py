@@ -20,6 +20,10 @@ from callcenter_ws.requests.quotas import Quotas
 from callcenter_ws.requests.sender_rate import SenderRate
 from callcenter_ws.runtime.clock import Clock
 
+MAX_NAME_CHARACTERS = 100
+MAX_EMAIL_CHARACTERS = 254
+"""Of what a visitor says of itself."""
+
 MAX_REMEMBERED = 10_000
 """Sessions of which the last message is remembered that was reported as received."""
 
@@ -39,8 +43,8 @@ class NewChat(msgspec.Struct):
 
     body: Annotated[str, Meta(min_length=1)]
     client_message_id: Id
-    visitor_name: Annotated[str, Meta(max_length=100)] | None = None
-    visitor_email: Annotated[str, Meta(max_length=254, pattern=r"^([^\s@]+@[^\s@]+)?$")] | None = None
+    visitor_name: Annotated[str, Meta(max_length=MAX_NAME_CHARACTERS)] | None = None
+    visitor_email: Annotated[str, Meta(max_length=MAX_EMAIL_CHARACTERS, pattern=r"^([^\s@]+@[^\s@]+)?$")] | None = None
     queue_name: Id | None = None
     is_offline: bool = False
 

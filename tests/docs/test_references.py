@@ -62,6 +62,7 @@ SERVED = {
         "/client/callcenter-ws-client.js",
         "/client/callcenter-ws-embed.js",
         "/client/callcenter-ws-commands.js",
+        "/widget.js",
     ),
     *("/pages/", "/schemas/", "/session/"),
 }
