@@ -178,6 +178,17 @@ def test_no_page_has_a_long_task_with_500_agents_and_50_events_a_second(
     assert not found, "\n".join(found)
 
 
+def test_nor_has_the_desk(browser: Browser, gateway: RestartableGateway) -> None:
+    context = browser.context()
+    with browser.traced(CATEGORIES) as trace:
+        tab = opened(context, gateway, "/desk", "document.querySelector('.link')?.dataset.state === 'live'")
+        keep_busy(gateway)
+        assert tab.csp_violations == []
+    context.close()
+    found = long_tasks(trace, f"http://127.0.0.1:{gateway.port}/")
+    assert not found, "\n".join(found)
+
+
 def test_a_long_task_is_found(browser: Browser, gateway: RestartableGateway) -> None:
     context = browser.context()
     origin = f"http://127.0.0.1:{gateway.port}/"

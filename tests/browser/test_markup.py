@@ -137,9 +137,9 @@ def opened(world: ClientWorld, context: Context, path: str, role: str) -> Tab:
     return tab
 
 
-def check(tab: Tab) -> None:
+def check(tab: Tab, elements: str = ELEMENTS) -> None:
     """Check that nothing of the markup has become an element or has run."""
-    assert tab.evaluate(ELEMENTS) == []
+    assert tab.evaluate(elements) == []
     assert tab.evaluate("hits") == []
     assert tab.csp_violations == []
     assert tab.errors == []
@@ -197,6 +197,37 @@ def test_the_supervisors_page(world: ClientWorld, context: Context, signed_in_ag
     check(tab)
     assert MARKUP[:20] in tab.text("main")
     assert tab.evaluate(FITS), tab.evaluate("document.documentElement.scrollWidth")
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_desk(world: ClientWorld, context: Context, width: int) -> None:
+    tab = opened(world, context, "/desk", "agent")
+    tab.resize(width, 800)
+    tab.wait_for(LIVE)
+    me = {"user_id": text_for("sub", 255), "agent_id": text_for("sub", 255)}
+    ringing = {"call_id": text_for(f"ringing {width}", 255)}
+    talking = {"call_id": text_for(f"talking {width}", 255)}
+    state = {"type": "agent.state.changed", "payload": {**filled("agent.state.changed"), **me, "state": "break"}}
+    world.publish({**state, "payload": {key: value for key, value in state["payload"].items() if key != "agent_id"}})
+    for type_, fields in (
+        *[("call.incoming", ringing), ("queue.joined", ringing), ("call.ringing", ringing)],
+        *[("call.incoming", talking), ("call.answered", talking)],
+    ):
+        world.publish({"type": type_, "payload": {**filled(type_), **me, **fields, "unique_id": fields["call_id"]}})
+    cards = "[...document.querySelectorAll('#calls article')].map((one) => one.dataset.state).join()"
+    tab.wait_for(f"{cards} === 'ringing,talking'")
+    # A desk has fields of its own.
+    check(tab, ELEMENTS.replace(', "TEXTAREA"', ""))
+    assert tab.evaluate(FITS), tab.evaluate("document.documentElement.scrollWidth")
+    assert MARKUP[:20] in tab.text("[data-state=ringing] .who")
+    assert MARKUP[:20] in tab.text(".own .reason")
+    # A long name does not push what can be done from the screen.
+    assert tab.evaluate("document.querySelector('[data-state=ringing]').offsetHeight") < 700
+    for fields in (ringing, talking):
+        ended = {**filled("call.ended"), **me, **fields, "unique_id": fields["call_id"]}
+        world.publish({"type": "call.ended", "payload": ended})
+    tab.wait_for(f"{cards} === ''")
+    check(tab, ELEMENTS.replace(', "TEXTAREA"', ""))
 
 
 @pytest.mark.parametrize(("width", "height"), [(1920, 1080), (390, 844)])
