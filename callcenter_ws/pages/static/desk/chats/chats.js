@@ -4,7 +4,7 @@ import { onceAFrame } from "../../staff/frame.js";
 import { isolated, text } from "../../texts.js";
 import { render } from "../../vendor/lit-html/lit-html.js";
 import { isOffline, visitor } from "./column.js";
-import { Columns, LEAST_WIDTH } from "./columns.js";
+import { Columns } from "./columns.js";
 import { Departures, isDeparted } from "./departed.js";
 import { askToClose, chooseColleague } from "./dialogs.js";
 import { Drafts } from "./drafts.js";
@@ -14,6 +14,7 @@ import { failure } from "./message.js";
 import { lastOf, partChats, unanswered } from "./model.js";
 import { tellNews } from "./news.js";
 import { MAX_CHARACTERS, Outbox } from "./outbox.js";
+import { followRoom } from "./room.js";
 import { addShortcuts } from "./shortcuts.js";
 import { Typing } from "./typing.js";
 import { departedWords, view } from "./view.js";
@@ -83,8 +84,7 @@ export class Chats {
     client.on("rebuilt", () => this.#look());
     client.watch((store) => store.chats(), () => this.#look(), { equal: (one, other) => one.length === other.length && one.every((chat, at) => chat === other[at]) });
     document.addEventListener("visibilitychange", this.draw);
-    new ResizeObserver(() => this.#fit()).observe(root);
-    this.#fit();
+    followRoom(root, (fit) => this.columns.setFit(fit) && this.draw());
     this.draw();
   }
 
@@ -314,11 +314,6 @@ export class Chats {
     }
     for (const id of [...this.#seen.keys()]) if (!this.own.has(id)) changed = this.#seen.delete(id);
     if (changed) this.#kept.write("seen", Object.fromEntries(this.#seen));
-  }
-
-  #fit() {
-    const letters = Number.parseFloat(getComputedStyle(this.#root).fontSize) || 16;
-    if (this.columns.setFit(this.#root.clientWidth / (LEAST_WIDTH * letters))) this.draw();
   }
 
   #draw() {

@@ -1,8 +1,5 @@
 // Which chats are shown side by side, and which ones as tabs. It knows no page.
 
-/** The least width of a column, in multiples of the size of the letters. */
-export const LEAST_WIDTH = 20;
-
 export class Columns {
   /** The chats that are shown, from left to right. @type {string[]} */
   #shown = [];

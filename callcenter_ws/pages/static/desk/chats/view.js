@@ -46,9 +46,8 @@ function waiting(chats) {
   const lines = repeat(shown, ({ id }) => id, (chat) => waitingChat(chats, chat));
   return html`
     <section class="waiting" aria-labelledby="chats-waiting">
-      <h3 id="chats-waiting">${text("chats.waiting", { n: all.length })}</h3>
+      <header><h3 id="chats-waiting">${text("chats.waiting", { n: all.length })}</h3>${hasMore ? html`<button class="all" aria-expanded=${isOpen} @click=${() => chats.toggleWaiting()}>${words}</button>` : nothing}</header>
       <ul>${lines}</ul>
-      ${hasMore ? html`<button class="all" aria-expanded=${isOpen} @click=${() => chats.toggleWaiting()}>${words}</button>` : nothing}
     </section>`;
 }
 
