@@ -17,7 +17,8 @@ export class Sound {
   constructor(unlocked) {
     this.#unlocked = unlocked;
     const unlock = () => this.#unlock();
-    for (const name of ["pointerdown", "keydown"]) document.addEventListener(name, unlock, { capture: true });
+    // Not while the button of the mouse is down: what is shown then changes, and a button that has moved is not pressed.
+    for (const name of ["click", "keydown"]) document.addEventListener(name, unlock, { capture: true });
   }
 
   /** Whether this page may make a sound now. */
