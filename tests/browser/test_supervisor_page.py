@@ -318,7 +318,7 @@ def test_today_as_chart_table_and_csv(world: SupervisorWorld, context: Context) 
     tab.evaluate("HTMLAnchorElement.prototype.click = function () { window.file = this.download; }")
     tab.wait_for("document.querySelectorAll('table.day').length === 2 && document.querySelector('.plot canvas')")
     total = tab.evaluate(CELLS % "table.day tfoot td")
-    assert int(total[0]) >= 4
+    assert int(total[0]) >= 1
     # The figures of a queue: its name is text in the file, whatever it begins with.
     names = "[...document.querySelectorAll('table.day')].at(-1).innerText"
     tab.wait_for(f"{names}.includes({json.dumps(evil)})")

@@ -21,7 +21,6 @@ import { openStateDialog } from "./state_dialog.js";
 
 /** Before a row was measured. */
 const ROW_HEIGHT = 44;
-const MAX_TAGS = 2;
 
 export class AgentsSection {
   #context;
@@ -159,7 +158,7 @@ export class AgentsSection {
         <td class="state"><div>${stateTemplate(agent.state, agent.reason)}</div></td>
         <td class="number time"><div>${stateTime(this.#context, agent, isOver)}</div></td>
         <td class="wide call"><div>${call ? html`<span class="who">${callerOf(call)}</span>${call.queue ? html`<span class="quiet"><bdi>${call.queue}</bdi></span>` : nothing}${isTalking ? html`<span class="quiet">${since(call.since)}</span>` : nothing}` : nothing}</div></td>
-        <td class="wider queues"><div>${queueTags(agent)}</div></td>
+        <td class="wider queues"><div>${queueNames(agent)}</div></td>
         ${hasFigures ? html`<td class="number wider">${count(agent.figures?.today?.handled)}</td>` : html`<td class="none"></td>`}
         <td class="of-actions"><div>${callButtons(this.#context, call, { isShort: true })}${this.#stateButton(agent)}</div></td>
       </tr>`;
@@ -234,7 +233,5 @@ export class AgentsSection {
   }
 }
 
-/** The first queues of an agent; the details have all of them. @param {any} agent */
-const queueTags = ({ queues, paused_in: paused }) => html`
-  ${queues.slice(0, MAX_TAGS).map((/** @type {string} */ queue) => html`<span class="tag" ?data-paused=${paused.includes(queue)}><bdi>${queue}</bdi>${paused.includes(queue) ? html`<span class="unseen">${text("supervisor.paused")}</span>` : nothing}</span>`)}
-  ${queues.length > MAX_TAGS ? html`<span class="quiet">${text("supervisor.more.short", { n: queues.length - MAX_TAGS })}</span>` : nothing}`;
+/** The queues of an agent, shortened where they have no room; the details have all of them. @param {any} agent */
+const queueNames = ({ queues, paused_in: paused }) => html`<span class="word">${queues.map((/** @type {string} */ queue, /** @type {number} */ at) => html`${at ? ", " : ""}${paused.includes(queue) ? html`<span aria-hidden="true">‖ </span><span class="unseen">${text("supervisor.paused")} </span>` : nothing}<bdi>${queue}</bdi>`)}</span>`;

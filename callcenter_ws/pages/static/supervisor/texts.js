@@ -31,7 +31,6 @@ addTexts({
   "supervisor.statistics_off.queues": "Statistics are off: there are no service levels and no figures of today. Calls and agents are counted from the events.",
   "supervisor.held": "The order stands still while you point at a row.",
   "supervisor.more": "{n} more",
-  "supervisor.more.short": "+{n}",
   "supervisor.percent": "{value} %",
   "supervisor.detail.close": "Close",
   "supervisor.now": "now and in 30 minutes",
