@@ -8,7 +8,7 @@ from datetime import datetime
 import msgspec
 
 from callcenter_ws.call_log.step import Abandoned, Answered, Disposed, Ended, Facts, Left, Step, Transferred
-from callcenter_ws.statistics.occurrence import duration_ms, milliseconds, text_of
+from callcenter_ws.statistics.occurrence import MAX_SECONDS_MS, duration_ms, milliseconds, text_of
 from callcenter_ws.statistics.records import NEVER
 
 MAX_NAMES = 32
@@ -284,10 +284,11 @@ def _agent_of(step: Step) -> str | None:
 
 
 def _instant(text: str | None, step: Step) -> int:
-    """Return an instant that a sender gave, never later than the event; ``NEVER`` without one."""
+    """Return an instant that a sender gave, never later than the event; ``NEVER`` without one, or long before it."""
     if text is None:
         return NEVER
     try:
-        return min(milliseconds(datetime.fromisoformat(text)), step.at)
+        instant = min(milliseconds(datetime.fromisoformat(text)), step.at)
     except ValueError:
         return NEVER
+    return instant if instant >= step.at - MAX_SECONDS_MS else NEVER

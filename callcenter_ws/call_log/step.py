@@ -8,7 +8,7 @@ import msgspec
 
 from callcenter_ws.events.catalogue import EventType
 from callcenter_ws.events.publication import Publication
-from callcenter_ws.statistics.occurrence import AHEAD_MS, text_of, timestamp_ms
+from callcenter_ws.statistics.occurrence import AHEAD_MS, MAX_SECONDS_MS, text_of, timestamp_ms
 
 MAX_TEXT = 255
 """Characters of a name or a label that are kept."""
@@ -87,7 +87,8 @@ class Step(msgspec.Struct, gc=False):
     """One event of a call; not scanned by the garbage collector, since it refers to texts and numbers only.
 
     Attributes:
-        at: when it happened, never more than two seconds after ``received``; Unix milliseconds, as ``received``.
+        at: when it happened, at most two seconds after ``received`` and a week before it; Unix milliseconds, as
+            ``received``.
         received: when the gateway received it.
         queue_name, agents: by which it is decided who may see it (``events.visibility``).
     """
@@ -146,7 +147,7 @@ def step_of(publication: Publication, shared: Callable[[str], str]) -> Step:
         facts.caller_name, facts.agent_name = _cut(facts.caller_name, MAX_TEXT), _cut(facts.agent_name, MAX_TEXT)
         facts.direction = None if facts.direction is None else shared(facts.direction)
     received = event.received_ms
-    at = min(timestamp_ms(event.timestamp), received + AHEAD_MS)
+    at = max(min(timestamp_ms(event.timestamp), received + AHEAD_MS), received - MAX_SECONDS_MS)
     queue_name = None if event.queue_name is None else shared(event.queue_name)
     return Step(event.type, facts, at, received, queue_name, event.agents)
 

@@ -20,6 +20,7 @@ MAX_SECONDS_MS = 7 * 86_400_000
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
+_FIRST = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND
 
 _Id = str | int | None
 
@@ -88,8 +89,11 @@ def timestamp_ms(timestamp: str) -> int:
 
 
 def instant_text(at: int) -> str:
-    """Return an instant as RFC 3339 in UTC with milliseconds."""
-    return (_EPOCH + at * _MILLISECOND).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    """Return an instant as RFC 3339 in UTC with milliseconds; one before the year 1, as its beginning.
+
+    With an offset, a sender can name an instant that is in the year 0 in UTC.
+    """
+    return (_EPOCH + max(at, _FIRST) * _MILLISECOND).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def text_of(identifier: _Id) -> str | None:

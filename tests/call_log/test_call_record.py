@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import pytest
 from call_log_world import CallWorld
+from http_world import MINE
+
+from callcenter_ws.statistics.occurrence import instant_text, milliseconds
+from callcenter_ws.testing import run
 
 Call = dict[str, Any]
 
@@ -168,3 +173,21 @@ def test_of_a_call_with_very_many_events_the_beginning_and_the_end_are_kept(worl
     world.publish("call.ended", "c1", duration=200, queue_name="other")
     seen = world.calls(world.token("supervisor", "s", queues=("sales", "x"))).json["calls"]
     assert [(call["caller_id"], call["state"], call["outcome"]) for call in seen] == [("1", "ended", "answered")]
+
+
+@pytest.mark.parametrize("instant", ["0001-01-01T00:00:00+14:00", "1970-01-01T00:00:00Z", "2027-01-07T00:00:00Z"])
+def test_a_start_long_before_the_first_event_is_not_believed(world: CallWorld, instant: str) -> None:
+    world.publish("call.incoming", "c1", caller_id="1", destination="100", started_at=instant)
+    assert only(world)["started_at"] == "2027-01-15T08:00:00.000Z"
+    assert world.earlier("c1").status == 200
+
+
+def test_a_timestamp_is_at_most_a_week_old(world: CallWorld) -> None:
+    payload = {"unique_id": "c1", "caller_id": "1", "destination": "100"}
+    run(world.broadcaster.publish(MINE, "call.incoming", payload, timestamp="1970-01-01T00:00:00Z"))
+    assert only(world)["started_at"] == "2027-01-08T08:00:00.000Z"
+
+
+def test_an_instant_of_the_year_0_in_utc_has_a_text() -> None:
+    before = milliseconds(datetime.fromisoformat("0001-01-01T00:00:00+14:00"))
+    assert instant_text(before) == "0001-01-01T00:00:00.000Z"
