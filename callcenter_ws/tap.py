@@ -25,7 +25,7 @@ from callcenter_ws.control.reloads import ProcessOperations
 from callcenter_ws.control.server import ControlledService
 from callcenter_ws.demo.service import SimulatorProcess
 from callcenter_ws.demo.settings import demo_settings, page_hosts, page_url
-from callcenter_ws.demo.state import DemoState, DemoUnavailable
+from callcenter_ws.demo.state import EXCHANGE, SIMULATOR, DemoState, DemoUnavailable
 from callcenter_ws.demo.tokens import announcement, demo_subjects, ready_made_tokens
 from callcenter_ws.gateway.descriptors import raise_descriptor_limit
 from callcenter_ws.gateway.reload import GatewayReload
@@ -106,7 +106,7 @@ class Options(usage.Options):
             settings = self.source.load(self.content)
             self._set_workers(settings)
             if self["demo"]:
-                self.demo = DemoState.prepare(page_url(settings))
+                self.demo = DemoState.prepare(page_url(settings), sender=EXCHANGE if self["exchange"] else SIMULATOR)
         except (ConfigError, DemoUnavailable, worker_options.WorkersRefused) as error:
             print(f"callcenter-ws cannot start:\n{error}", file=sys.stderr)
             sys.exit(1)
@@ -205,20 +205,18 @@ def _controlled(
 
 def _gateway(reactor: Reactor, options: Options) -> GatewayService:
     settings, demo = options.settings, options.demo
-    is_exchange = bool(options["exchange"])
-    sender = "exchange" if is_exchange else "simulator"
-    sign_in = None if demo is None else DemoSignIn(demo_subjects(demo), page_hosts(demo.url), sender)
+    sign_in = None if demo is None else DemoSignIn(demo_subjects(demo), page_hosts(demo.url), demo.sender)
     service = GatewayService(reactor, settings, handoff=options.handoff, demo=sign_in)
     if demo is not None:
-        _sender(reactor, demo, is_exchange=is_exchange).setServiceParent(service)
+        _sender(reactor, demo).setServiceParent(service)
         # After the start: a port that cannot be opened ends the start, and then no address must be announced.
         reactor.callWhenRunning(_announce, demo)
     return service
 
 
-def _sender(reactor: Reactor, demo: DemoState, *, is_exchange: bool) -> SimulatorProcess:
+def _sender(reactor: Reactor, demo: DemoState) -> SimulatorProcess:
     """Return what publishes the events of the demo."""
-    if not is_exchange:
+    if demo.sender == SIMULATOR:
         return SimulatorProcess(reactor, demo.amp_endpoint, demo.tenant)
     folder = str(demo.exchange_folder)
     return SimulatorProcess(

@@ -99,7 +99,9 @@ class AgentPool:
     def open(self) -> None:
         """Schedule the logins of all agents, and the breaks and logouts."""
         for agent in self.agents:
-            self._change_later(agent, (0.2, 12), self.log_in)
+            # A person may be at the desk of the demo's agent already.
+            seconds = (0.2, 1.0) if agent.user_id == DEMO_AGENT.user_id else (0.2, 12.0)
+            self._change_later(agent, seconds, self.log_in)
         self._scheduler.call_later(15, self._start_break)
         self._scheduler.call_later(40, self._log_out)
 

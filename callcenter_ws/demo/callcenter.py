@@ -115,7 +115,7 @@ class CallCenter:
             if not is_of_model:
                 self._visitors.written(payload)
             elif payload.get("sender_type") == "agent" and not payload.get("private"):
-                self._chats.person_wrote(session_id)
+                self._chats.person_wrote(session_id, str(payload["message_id"]))
         return self._scheduler.take_events()
 
     def _agent_changed(self, agent: Agent) -> None:

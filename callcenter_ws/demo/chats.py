@@ -65,9 +65,11 @@ class ChatSessions:
         """Whether this is a chat of the model."""
         return session_id in self._chats
 
-    def person_wrote(self, session_id: str) -> None:
+    def person_wrote(self, session_id: str, message_id: str) -> None:
         """Let the visitor go on after a message of an agent that a person plays."""
         chat = self._chats.get(session_id)
+        if chat is not None:
+            self._scheduler.emit("chat.delivered", {"session_id": session_id, "message_id": message_id})
         if chat is not None and chat.is_agents_turn and chat.agent.is_played:
             if chat.next_step is not None:
                 chat.next_step.cancel()
@@ -188,7 +190,8 @@ class ChatSessions:
 
     def _agent_writes(self, chat: Chat) -> None:
         self._typing(chat, "agent", is_typing=False)
-        self._write(chat, "agent", DIALOGUE[chat.turn][1])
+        message_id = self._write(chat, "agent", DIALOGUE[chat.turn][1])
+        self._scheduler.emit("chat.delivered", {"session_id": chat.session_id, "message_id": message_id})
         self._after_answer(chat)
 
     def _after_answer(self, chat: Chat) -> None:
@@ -235,15 +238,18 @@ class ChatSessions:
         payload = {"session_id": chat.session_id, **self._sender(chat, sender_type), "is_typing": is_typing}
         self._scheduler.emit("chat.typing", payload)
 
-    def _write(self, chat: Chat, sender_type: str, body: str, *, private: bool = False) -> None:
+    def _write(self, chat: Chat, sender_type: str, body: str, *, private: bool = False) -> str:
+        """Write a message and return its id."""
         self._messages += 1
+        message_id = f"message-{self._prefix}-{self._messages}"
         self._scheduler.emit(
             "chat.message",
             {
                 "session_id": chat.session_id,
-                "message_id": f"message-{self._prefix}-{self._messages}",
+                "message_id": message_id,
                 **self._sender(chat, sender_type),
                 "body": body,
                 "private": private,
             },
         )
+        return message_id

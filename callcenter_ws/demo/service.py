@@ -19,7 +19,9 @@ from callcenter_ws.runtime.lines import LineSplitter
 
 _log = Logger()
 
-_FIRST_RESTART_DELAY_SECONDS = 1.0
+_FIRST_RESTART_DELAY_SECONDS = 10.0
+"""So long that people who kill it see what the pages say meanwhile."""
+
 _MAX_RESTART_DELAY_SECONDS = 30.0
 _STABLE_SECONDS = 60.0
 _KILL_AFTER_SECONDS = 5.0

@@ -22,6 +22,8 @@ from twisted.internet.endpoints import quoteStringArgument
 
 FOLDER_VARIABLE = "CALLCENTER_WS_DEMO_DIR"
 TENANT = "demo"
+SIMULATOR = "simulator"
+EXCHANGE = "exchange"
 
 _SECRET_BYTES = 48
 _RECORD_FILE = "demo.json"
@@ -43,6 +45,7 @@ class DemoState:
         amp_socket: the unix socket of the AMP listener.
         url: the URL of the page, such as ``http://127.0.0.1:8080/``.
         tenant: the tenant of all its events.
+        sender: what publishes them: ``simulator``, or ``exchange``.
         amp_token_file: None: the mode of the unix socket's folder decides which processes may send.
     """
 
@@ -51,6 +54,7 @@ class DemoState:
     url: str
     tenant: str = TENANT
     amp_token_file: Path | None = None
+    sender: str = SIMULATOR
 
     @property
     def secret_file(self) -> Path:
@@ -59,7 +63,7 @@ class DemoState:
 
     @property
     def store_file(self) -> Path:
-        """The store of its events. It is removed at the next start, whose simulated calls are different ones."""
+        """The store of its events. The next start keeps it, unless another sender publishes then."""
         return self.directory / "events.sqlite"
 
     @property
@@ -83,8 +87,11 @@ class DemoState:
         return f"unix:address={quoteStringArgument(str(self.amp_socket))}:mode=660"
 
     @classmethod
-    def prepare(cls, url: str, environ: Mapping[str, str] = os.environ) -> DemoState:
+    def prepare(cls, url: str, environ: Mapping[str, str] = os.environ, *, sender: str = SIMULATOR) -> DemoState:
         """Make the folder and the secret if they are missing.
+
+        The store is kept from one simulator to the next, which says that the former calls have ended: users stay
+        signed in, and the calls of today are still found. A bridge to a new exchange could not say that.
 
         The record is not written yet: a demo that cannot start must not replace the record of a running one.
 
@@ -95,10 +102,11 @@ class DemoState:
         try:
             _make_private(directory)
             _check_not_running(directory)
-            state = cls(directory, _socket_path(directory), url)
+            state = cls(directory, _socket_path(directory), url, sender=sender)
             _create_secret(state.secret_file)
-            for suffix in ("", "-wal", "-shm"):
-                state.store_file.with_name(state.store_file.name + suffix).unlink(missing_ok=True)
+            if sender != SIMULATOR or _recorded_sender(directory) != SIMULATOR:
+                for suffix in ("", "-wal", "-shm"):
+                    state.store_file.with_name(state.store_file.name + suffix).unlink(missing_ok=True)
             if state.exchange_folder.exists():
                 shutil.rmtree(state.exchange_folder)
         except OSError as error:
@@ -111,7 +119,13 @@ class DemoState:
         Raises:
             DemoUnavailable: the folder cannot be written.
         """
-        record = {"url": self.url, "tenant": self.tenant, "amp_socket": str(self.amp_socket), "pid": os.getpid()}
+        record = {
+            "url": self.url,
+            "tenant": self.tenant,
+            "amp_socket": str(self.amp_socket),
+            "sender": self.sender,
+            "pid": os.getpid(),
+        }
         try:
             _write_atomically(self.directory / _RECORD_FILE, json.dumps(record, indent=2) + "\n")
         except OSError as error:
@@ -127,7 +141,8 @@ class DemoState:
         directory = _folder(environ)
         try:
             record = json.loads((directory / _RECORD_FILE).read_text(encoding="utf-8"))
-            return cls(directory, Path(record["amp_socket"]), str(record["url"]), str(record["tenant"]))
+            amp_socket, url, tenant = Path(record["amp_socket"]), str(record["url"]), str(record["tenant"])
+            return cls(directory, amp_socket, url, tenant, sender=str(record.get("sender", SIMULATOR)))
         except FileNotFoundError:
             raise DemoUnavailable(
                 f"no demo has run yet: nothing in {directory}. Start one with: twistd -n callcenter-ws --demo\n"
@@ -185,6 +200,14 @@ def _check_not_running(directory: Path) -> None:
             f"a demo of yours is already running at {url} (pid {pid}): stop it, or set {FOLDER_VARIABLE} to another "
             "folder and web.listen to another port"
         )
+
+
+def _recorded_sender(directory: Path) -> str | None:
+    """Return what published the events of the last demo; None if that is not known."""
+    try:
+        return str(json.loads((directory / _RECORD_FILE).read_text(encoding="utf-8"))["sender"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _process_exists(pid: int) -> bool:

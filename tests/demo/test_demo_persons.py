@@ -24,8 +24,8 @@ class Desk(World):
     def __init__(self, seed: int = 1) -> None:
         super().__init__(seed)
         self.run(15)
-        self.come()
         self.until_state("available")
+        self.come()
 
     def come(self) -> None:
         self.checker.persons.add(ME)
@@ -186,8 +186,11 @@ class TestSecondAgents:
 
     @staticmethod
     def colleague(desk: Desk) -> tuple[str, str]:
-        person = next(one for one in AGENTS[1:] if desk.state(one.user_id) == "available")
-        return person.user_id, person.extension
+        while True:
+            free = [one for one in AGENTS[1:] if desk.state(one.user_id) == "available"]
+            if free:
+                return free[0].user_id, free[0].extension
+            desk.run(1)
 
     def consult(self, desk: Desk, call: str) -> str:
         """Consult a colleague until it has answered."""
@@ -215,7 +218,8 @@ class TestSecondAgents:
     def test_a_consultation_is_cancelled(self, desk: Desk, call: str) -> None:
         colleague = self.consult(desk, call)
         assert desk.command("call.consult.cancel", ME, call_id=call)[0] == "call.unhold"
-        assert (desk.state(ME), desk.state(colleague)) == ("talking", "available")
+        assert desk.state(ME) == "talking"
+        assert desk.state(colleague) in ("available", "ringing"), "another call may ring at once"
         self.consult(desk, call)
 
     def test_a_cancelled_or_ended_consultation_has_an_outcome(self, desk: Desk, call: str) -> None:
@@ -323,7 +327,7 @@ class TestChats:
             before = len(desk.seen)
             desk.run(60)
             assert not [event for event in desk.seen[before:] if event.payload.get("session_id") == DEMO_SESSION]
-            answer = {"session_id": DEMO_SESSION, "sender_type": "agent", "sender_id": ME, "body": "yes"}
+            answer = {"session_id": DEMO_SESSION, "sender_type": "agent", "sender_id": ME, "message_id": "m"}
             desk.take(desk.model.chat_changed(desk.now, "chat.message", answer))
             desk.until(lambda event: event.type == "chat.message" and event.payload["session_id"] == DEMO_SESSION)
 

@@ -24,7 +24,7 @@ from callcenter_ws.remote.gateway_clock import GatewayClock
 
 
 def callcenter() -> CallCenter:
-    return CallCenter(Random(7), lambda at: at, "test")
+    return CallCenter(Random(5), lambda at: at, "test")
 
 
 def expected_events(until: float) -> list[ModelEvent]:

@@ -187,3 +187,17 @@ def test_a_missing_secret_is_reported(tmp_path: Path) -> None:
     state.secret_file.unlink()
     with pytest.raises(DemoUnavailable, match="cannot read the demo's secret"):
         state.read_secret()
+
+
+def test_the_store_is_kept_from_one_simulator_to_the_next_only(tmp_path: Path) -> None:
+    def prepare(sender: str) -> bool:
+        state = DemoState.prepare(URL, environ(tmp_path), sender=sender)
+        is_kept = state.store_file.exists()
+        state.store_file.touch()
+        state.record()
+        return is_kept
+
+    kept = [prepare(sender) for sender in ("simulator", "simulator", "exchange", "exchange", "simulator", "simulator")]
+    assert kept == [False, True, False, False, False, True]
+    (tmp_path / "demo.json").write_text("{}")
+    assert not prepare("simulator"), "it is not known what has published"

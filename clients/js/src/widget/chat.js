@@ -257,7 +257,8 @@ export function chatOf({ url, tenant, connect, kept: storage, tab, token, queue,
     const chat = kept.session === null ? undefined : client?.store.chat(kept.session);
     if (chat) {
       log = joined(log, chat.messages);
-      agent = chat.agent_name;
+      // An assignment does not always say the name; the agent's messages do.
+      agent = chat.agent_name ?? chat.messages.filter(({ payload }) => payload.sender_id === chat.agent_id).pop()?.payload.sender_name ?? null;
       kept.unsent = withoutPublished(kept.unsent, chat.messages);
       // A node that is behind has perhaps not known it a moment ago.
       Object.assign(kept, { started: true, ended: false });
