@@ -1,4 +1,4 @@
-"""The tour of the demo in a real browser: a call at the desk, a chat with the visitor of the shop, and who sees both."""
+"""The tour of the demo in a real browser: a call at the desk, a chat with the visitor of the shop, who sees both."""
 
 from __future__ import annotations
 
