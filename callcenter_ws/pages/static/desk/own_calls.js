@@ -88,7 +88,8 @@ export class OwnCalls {
       this.#ringing.set(idOf(payload), ms(timestamp));
       return true;
     }
-    if (!OVER.has(type)) return false;
+    // "answered" says where only with the next event: until then its card stays.
+    if (!OVER.has(type) || (type === "queue.left" && payload.reason === "answered")) return false;
     const id = idOf(payload);
     if (type === "call.missed") {
       if (payload.agent_id != null && String(payload.agent_id) !== me) return false;
