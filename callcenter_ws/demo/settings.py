@@ -12,6 +12,7 @@ from callcenter_ws.demo.state import DemoState, DemoUnavailable
 from callcenter_ws.runtime.endpoints import EndpointDescription
 from callcenter_ws.statistics.rules import AlertRule, Clear, Raise
 
+_SOURCE_LEASE_SECONDS = 3.0
 _ANY_INTERFACE = ("", "0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
 
 DEMO_TENANT = TenantSettings(
@@ -95,7 +96,12 @@ def demo_settings(settings: Settings, state: DemoState) -> Settings:
         store=replace(settings.store, url=f"sqlite:{state.store_file}") if own_store else settings.store,
         web=replace(settings.web, demo=True, allowed_origins=(*settings.web.allowed_origins, *origins)),
         jwt=replace(settings.jwt, secret_file=state.secret_file) if own_secret else settings.jwt,
-        amp=replace(settings.amp, listen=(EndpointDescription.parse(state.amp_listen), *other_listeners)),
+        amp=replace(
+            settings.amp,
+            listen=(EndpointDescription.parse(state.amp_listen), *other_listeners),
+            # A killed sender is told of before it starts again.
+            source_lease=min(settings.amp.source_lease, _SOURCE_LEASE_SECONDS),
+        ),
         control=replace(settings.control, socket=str(state.control_socket)) if own_socket else settings.control,
         public=replace(settings.public, tenants={**settings.public.tenants, state.tenant: tenant}),
         commands=replace(settings.commands, enabled=True),
