@@ -79,7 +79,7 @@ class CallDistributor:
         self._arrive_in(scheduler.random.choice(self._queues))
 
     def _arrive_in(self, queue: Queue) -> None:
-        number, name = self._callers.draw()
+        number, name = self._callers.draw(self._scheduler.now, {call.caller_id for call in self.calls.values()})
         call = self.new_call(number, name, QUEUES[queue.name], "trunk")
         call.course = self._courses.draw()
         self._scheduler.emit("call.incoming", call.fields())

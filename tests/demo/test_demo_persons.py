@@ -342,3 +342,16 @@ def test_callers_call_again_with_the_same_name() -> None:
     again = sum(number in numbers[:at] for at, number in enumerate(numbers))
     assert len(numbers) / 6 < again < len(numbers) * 2 / 3
     assert any(first == second for first, second in pairwise(sorted(numbers)))
+
+
+def test_no_one_calls_twice_at_the_same_time() -> None:
+    world = World()
+    world.run(1_200)
+    calling: dict[str, str] = {}
+    over = {"call.ended", "call.abandoned"}
+    for event in world.seen:
+        if event.type == "call.incoming":
+            assert event.payload["caller_id"] not in calling.values(), event
+            calling[event.payload["call_id"]] = event.payload["caller_id"]
+        elif event.type in over:
+            calling.pop(event.payload["call_id"], None)
