@@ -243,7 +243,7 @@ def test_a_chat_that_leaves_is_told_of_with_what_was_typed(desk: Desk, world: De
         world.publish("chat.transferred", {"session_id": desk.name("c"), "to_agent_id": "bob", "agent_name": "Bob"})
     else:
         world.publish("chat.session.ended", {"session_id": desk.name("c"), "ended_by": "Vera"})
-    wait_for_text(desk.tab, ".departed", "taken over by \u2068Bob" if way == "taken" else "was closed by \u2068Vera")
+    wait_for_text(desk.tab, ".departed", "taken over by Bob" if way == "taken" else "was closed by Vera")
     wait_for_text(desk.tab, ".departed blockquote", "half a sent")
     # It is still there after a reload, until it is dismissed.
     desk.tab.reload()

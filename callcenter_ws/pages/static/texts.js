@@ -262,6 +262,8 @@ export const hasText = (id) => id in TEXTS;
 
 /** Characters that change the direction of the text around them. */
 const DIRECTIONS = /[\u202a-\u202e\u2066-\u2069]/g;
+/** Letters of scripts that run from right to left. */
+const RIGHT_TO_LEFT = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\u{10800}-\u{10fff}\u{1e800}-\u{1efff}]/u;
 
 /**
  * Return a text without the characters that change the direction of what is around it: of a name, they would reverse the
@@ -271,10 +273,17 @@ const DIRECTIONS = /[\u202a-\u202e\u2066-\u2069]/g;
 export const withoutDirections = (given) => given.replace(DIRECTIONS, "");
 
 /**
- * Return a name of any script so that it does not change the direction of the text around it.
+ * Return a name of any script so that it does not change the direction of the text around it. Only a name from right to left is
+ * marked: some systems show the marks in the titles of windows, and some screen readers say them.
  * @param {string} name
  */
-export const isolated = (name) => `\u2068${withoutDirections(name)}\u2069`;
+export function isolated(name) {
+  const plain = withoutDirections(name);
+  return RIGHT_TO_LEFT.test(plain) ? `\u2068${plain}\u2069` : plain;
+}
+
+/** Return a text for a screen reader or the title of a window: without the marks of `isolated`. @param {string} shown */
+export const spoken = (shown) => withoutDirections(shown);
 
 /**
  * Return a value as JSON, in which characters that change the direction of text are escaped.

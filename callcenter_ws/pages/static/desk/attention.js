@@ -3,7 +3,7 @@
 
 import { embedder } from "../embedded.js";
 import { machine } from "../staff/memory.js";
-import { text } from "../texts.js";
+import { spoken, text } from "../texts.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { whoOf } from "./call_card.js";
 import { Sound } from "./sound.js";
@@ -152,10 +152,11 @@ export class Attention {
       document.title = plain;
       return;
     }
-    document.title = words;
+    const title = spoken(words);
+    document.title = title;
     if (this.#blinking !== null) clearInterval(this.#blinking);
     // It blinks only for those who do not see the page.
-    this.#blinking = document.hidden ? setInterval(() => (document.title = document.title === words ? `● ${plain}` : words), BLINK_MS) : null;
+    this.#blinking = document.hidden ? setInterval(() => (document.title = document.title === title ? `● ${plain}` : title), BLINK_MS) : null;
   }
 
   /** Return the switches for sound and notifications. */

@@ -1,7 +1,7 @@
 // One call of the user, as a card: who, on which queue, since when, and what can be done with it.
 
 import { clockTime, since } from "../staff/clock.js";
-import { hasText, isolated, text } from "../texts.js";
+import { hasText, isolated, spoken, text } from "../texts.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 
 const MAX_NOTE = 2000;
@@ -41,7 +41,7 @@ export function ringingCard(column, call) {
   const { actions, keys } = column.context;
   const fields = { call_id: call.id };
   return html`
-    <article class="call" data-call=${call.id} data-state="ringing" tabindex="-1" aria-label=${text("desk.call.ringing.label", { who: whoOf(call), queue: call.queue ? isolated(call.queue) : "" })}>
+    <article class="call" data-call=${call.id} data-state="ringing" tabindex="-1" aria-label=${spoken(text("desk.call.ringing.label", { who: whoOf(call), queue: call.queue ? isolated(call.queue) : "" }))}>
       <header><h3><span class="mark" aria-hidden="true"></span>${text("desk.call.ringing")}</h3>
         <p class="times"><span class="quiet">${text("desk.call.waited")}</span> ${since(call.waited)}</p></header>
       ${who(call)} ${earlier(column, call)}
@@ -61,7 +61,7 @@ export function activeCard(column, call) {
   const held = call.state === "hold";
   const label = held ? (call.heldBy === "caller" ? "desk.call.held_by_caller" : "desk.call.hold") : `desk.call.${call.isInternal ? "internal" : call.state}`;
   return html`
-    <article class="call" data-call=${call.id} data-state=${call.state} tabindex="-1" aria-label=${text("desk.call.label", { state: text(label), who: whoOf(call) })}>
+    <article class="call" data-call=${call.id} data-state=${call.state} tabindex="-1" aria-label=${spoken(text("desk.call.label", { state: text(label), who: whoOf(call) }))}>
       <header><h3><span class="mark" aria-hidden="true"></span>${text(label)}${held ? html` ${since(call.since)}` : nothing}</h3>
         <p class="times big">${call.answered !== null ? html`<span class="unseen">${text("desk.call.talked")}</span>${since(call.answered)}` : since(call.since)}</p></header>
       ${who(call)} ${earlier(column, call)}
@@ -129,7 +129,7 @@ export function wrapUpCard(column, call) {
   const busy = actions.isUnderWay("call.disposition", call.id);
   const isWrappingUp = column.own.agent?.state === "wrap_up" && actions.can("agent.state.set");
   return html`
-    <article class="call" data-call=${call.id} data-state="wrap-up" tabindex="-1" aria-label=${text("desk.wrap_up.label", { who: whoOf(call) })}>
+    <article class="call" data-call=${call.id} data-state="wrap-up" tabindex="-1" aria-label=${spoken(text("desk.wrap_up.label", { who: whoOf(call) }))}>
       <header><h3><span class="mark" aria-hidden="true"></span>${text("desk.wrap_up")}</h3>
         <p class="times"><span class="quiet">${text("desk.wrap_up.since")}</span> ${since(call.ended ?? 0)}</p></header>
       ${who(call)}

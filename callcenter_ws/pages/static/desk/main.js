@@ -4,6 +4,7 @@ import "../staff/texts.js";
 import "./texts.js";
 import { openClient } from "../session.js";
 import { Actions } from "../staff/actions.js";
+import { Announcer } from "../staff/announcer.js";
 import { startClock } from "../staff/clock.js";
 import { onceAFrame } from "../staff/frame.js";
 import { applyTheme, Head, isOld } from "../staff/head.js";
@@ -32,7 +33,6 @@ document.title = text("desk.title");
 const root = /** @type {HTMLElement} */ (document.getElementById("desk"));
 /** @type {(() => void)[]} */
 const callbacks = [];
-let announced = "";
 
 /** The regions are drawn by their modules, each for itself. */
 render(
@@ -48,6 +48,7 @@ render(
     <div id="actions"></div>`,
   root,
 );
+const announcer = new Announcer();
 const place = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
 const places = { head: place("head"), actions: place("actions") };
 
@@ -57,7 +58,7 @@ startClock(() => client.now());
 const changed = onceAFrame(() => {
   root.toggleAttribute("data-old", isOld(client));
   render(head.view(attention.view()), places.head);
-  render(html`${actions.view()}<p class="unseen" role="status">${announced}</p>`, places.actions);
+  render(html`${actions.view()}${announcer.view()}`, places.actions);
 });
 const actions = new Actions(client, {
   changed: () => {
@@ -78,7 +79,7 @@ const context = {
   changed,
   onActions: (callback) => void callbacks.push(callback),
   announce: (words) => {
-    announced = words;
+    announcer.say(words);
     changed();
   },
 };

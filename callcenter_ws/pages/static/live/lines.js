@@ -7,14 +7,8 @@ import { metric } from "../wallboard/format.js";
 /** @typedef {{[name: string]: string | number | null | undefined}} Values */
 /** Fields that several events have. @typedef {{[name: string]: any}} Fields */
 
-/** Letters of scripts that run from right to left. */
-const RIGHT_TO_LEFT = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]/;
-
 /** Return what a sender has filled in so that it changes the direction of no word beside it. @param {unknown} value */
-function shown(value) {
-  const plain = withoutDirections(String(value ?? ""));
-  return RIGHT_TO_LEFT.test(plain) ? isolated(plain) : plain;
-}
+const shown = (value) => isolated(String(value ?? ""));
 
 const seconds = (/** @type {number | null | undefined} */ value) => (typeof value === "number" ? Math.round(value) : null);
 const caller = (/** @type {Fields} */ p) => {

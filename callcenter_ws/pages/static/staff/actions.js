@@ -1,9 +1,10 @@
 // What a user has had done: each command is shown from when it was asked for until it is known what became of it.
 
 import { commandsOf } from "../commands.js";
-import { hasText, isolated, text } from "../texts.js";
+import { hasText, isolated, spoken, text } from "../texts.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { repeat } from "../vendor/lit-html/directives/repeat.js";
+import { Announcer } from "./announcer.js";
 
 /** How long it is shown that something was done. */
 const DONE_MS = 4000;
@@ -44,7 +45,7 @@ export class Actions {
   /** @type {Entry[]} */
   #entries = [];
   #counter = 0;
-  #announced = "";
+  #announcer = new Announcer();
   #client;
   #commands;
   #changed;
@@ -154,7 +155,7 @@ export class Actions {
     return html`
       <section class="actions" aria-label=${text("staff.actions")}>
         <ul>${lines}</ul>
-        <p class="unseen" role="status">${this.#announced}</p>
+        ${this.#announcer.view()}
       </section>`;
   }
 
@@ -165,7 +166,7 @@ export class Actions {
       <li data-state=${state}>
         <span class="mark" aria-hidden="true"></span>
         <span><strong>${label}</strong> <span class="state">${text(`action.${state}`)}</span>${words ? html`<span class="why">${words}</span>` : nothing}</span>
-        ${isOver ? html`<button class="small" data-action="dismiss" aria-label=${text("staff.dismiss.label", { what: label })} @click=${() => this.dismiss(key)}>${text("staff.dismiss")}</button>` : nothing}
+        ${isOver ? html`<button class="small" data-action="dismiss" aria-label=${spoken(text("staff.dismiss.label", { what: label }))} @click=${() => this.dismiss(key)}>${text("staff.dismiss")}</button>` : nothing}
       </li>`;
   }
 
@@ -198,7 +199,7 @@ export class Actions {
   /** @param {Entry} entry @param {Entry["state"]} state @param {Outcome | null} outcome @param {string} words @param {string | null} [code] */
   #end(entry, state, outcome, words, code = outcome?.code ?? null) {
     const ended = { ...entry, state, code, words };
-    this.#announced = [entry.label, text(`action.${state}`), words].filter(Boolean).join(": ");
+    this.#announcer.say([entry.label, text(`action.${state}`), words].filter(Boolean).join(": "));
     if (state === "done") setTimeout(() => this.dismiss(entry.key), DONE_MS);
     this.#replace(ended);
     for (const callback of this.#ended) callback(ended, outcome);

@@ -1,7 +1,7 @@
 // A dialog: it keeps the focus while it is open, and gives it back.
 
 import { html, render } from "../vendor/lit-html/lit-html.js";
-import { text } from "../texts.js";
+import { spoken, text } from "../texts.js";
 
 /** @typedef {{update: () => void, close: () => void, closed: Promise<void>, element: HTMLDialogElement}} Dialog */
 
@@ -16,7 +16,7 @@ export function openDialog(title, content, { className = "" } = {}) {
   const before = /** @type {HTMLElement | null} */ (document.activeElement);
   const element = document.createElement("dialog");
   element.className = className;
-  element.setAttribute("aria-label", title);
+  element.setAttribute("aria-label", spoken(title));
   document.body.append(element);
   /** @type {() => void} */
   let settle;
