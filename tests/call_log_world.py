@@ -31,7 +31,7 @@ class CallWorld(HttpWorld):
         self.call_log = self.new_log()
         run(self.broker.start(lambda publications: self.call_log.delivered(publications)))
         self.broadcaster._broker = self.broker
-        resource = CallsResource(self.tokens, self.call_log, lambda: self.agent_calls, self.clock)
+        resource = CallsResource(self.tokens, self.call_log, lambda: self.agent_calls)
         self.resource = resource
         self.root.children[b"ws"].putChild(b"calls", resource)
 

@@ -2,5 +2,5 @@
 
 ``step`` is what is kept of one event, ``record`` folds the steps of one call, ``day`` has the calls of one tenant,
 ``filling`` reads them from the store, ``service`` keeps the days of all tenants, and ``query`` answers questions with
-what the asker may see.
+what the asker may see; ``slices`` divides their work.
 """

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from callcenter_ws.call_log.counters import CallLogCounters
 from callcenter_ws.call_log.day import CallDay
+from callcenter_ws.call_log.slices import Slices
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.interfaces import Broker, HistoryPage
-from callcenter_ws.runtime.background import next_turn
 from callcenter_ws.runtime.clock import Clock
 
 LEAD_MS = 4 * 3_600_000
@@ -16,10 +18,7 @@ PAGE = 200
 """Events that are read from the store at once."""
 
 STEP = 32
-"""Events that are applied between two looks at the time: less than a millisecond."""
-
-SECONDS_PER_TURN = 0.004
-"""Time after which a turn of the reactor applies no further events."""
+"""Events that are applied in one step: less than a millisecond."""
 
 MAX_SECONDS = 15.0
 """Time for which a request waits for the calls; what has been read until then is kept for the next request."""
@@ -38,9 +37,12 @@ class Filling:
         history_seconds: the age at which the store deletes events.
     """
 
-    def __init__(self, broker: Broker, clock: Clock, counters: CallLogCounters, history_seconds: float) -> None:
+    def __init__(
+        self, broker: Broker, clock: Clock, slices: Slices, counters: CallLogCounters, history_seconds: float
+    ) -> None:
         self._broker = broker
         self._clock = clock
+        self._slices = slices
         self._counters = counters
         self._history_ms = round(history_seconds * 1000)
 
@@ -109,15 +111,12 @@ class Filling:
             elif not page.publications:
                 raise Refusal(ErrorCode.UNAVAILABLE, "the log of events cannot be read yet")
             else:
-                await self._apply(day, page)
-            await next_turn(self._clock)
+                await self._slices.run(self._apply(day, page))
 
-    async def _apply(self, day: CallDay, page: HistoryPage) -> None:
-        ends = self._clock.monotonic() + SECONDS_PER_TURN
+    def _apply(self, day: CallDay, page: HistoryPage) -> Iterator[None]:
+        """Apply the events of a page, in steps."""
         for begin in range(0, len(page.publications), STEP):
-            if begin and self._clock.monotonic() >= ends:
-                await next_turn(self._clock)
-                ends = self._clock.monotonic() + SECONDS_PER_TURN
             publications = page.publications[begin : begin + STEP]
             day.apply(publications)
             self._counters.read += len(publications)
+            yield

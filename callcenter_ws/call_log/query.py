@@ -5,22 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from callcenter_ws.call_log.callers import caller_key, digits_of
 from callcenter_ws.call_log.day import Call, CallDay, searched_texts
 from callcenter_ws.call_log.record import ENDED, CallRecord
+from callcenter_ws.call_log.slices import Slices
 from callcenter_ws.call_log.step import Facts, Step
 from callcenter_ws.call_log.visible import Viewer
-from callcenter_ws.runtime.background import next_turn
-from callcenter_ws.runtime.clock import Clock
-from callcenter_ws.runtime.json import JsonObject
+from callcenter_ws.runtime.json import JsonObject, encode_json
 from callcenter_ws.statistics.occurrence import instant_text
 from callcenter_ws.statistics.records import NEVER
 
-CALLS_PER_STEP = 64
-"""Calls that are looked at between two looks at the time: less than a millisecond, as a rule."""
+WORK_PER_STEP = 500
+"""What is looked at in one step: calls, each with its agents and, for who sees only a part, with its events."""
 
-SECONDS_PER_TURN = 0.004
-"""Time after which a turn of the reactor looks at no further calls."""
+WORK_OF_CALL = 4
+WORK_OF_EVENT = 3
+WORK_OF_DESCRIPTION = 100
+
+NAMES_PER_STEP = 200
+"""Names of agents that are compared in one step."""
+
+EARLIER_PER_STEP = 1_000
+"""Earlier calls of a caller that are counted in one step."""
 
 MAX_EARLIER = 5
 """Earlier calls of a caller that are described."""
@@ -52,13 +60,26 @@ class CallFilter:
 class _Matcher:
     """Decides whether calls match a filter."""
 
-    def __init__(self, wanted: CallFilter, names: dict[str, str]) -> None:
+    def __init__(self, wanted: CallFilter) -> None:
         self._wanted = wanted
-        self._search = None if wanted.search is None else wanted.search.strip().casefold()
-        self._digits = _digits_to_compare(self._search or "")
-        self._searched_agents = frozenset(_agents_named(names, lambda name: (self._search or "") in name))
-        agent = (wanted.agent or "").strip().casefold()
-        self._agents = frozenset([wanted.agent or "", *_agents_named(names, lambda name: agent in name)])
+        self._search = (wanted.search or "").strip().casefold()
+        self._digits = _digits_to_compare(self._search)
+        self._agent = (wanted.agent or "").strip().casefold()
+        self._searched_agents: set[str] = set()
+        self._agents = {wanted.agent or ""}
+
+    def compare_names(self, names: dict[str, str]) -> Iterator[None]:
+        """Find the agents of whose names a part is searched, in steps; before calls are matched."""
+        if not self._search and not self._agent:
+            return
+        for number, (agent_id, name) in enumerate(list(names.items()), 1):
+            folded = name.casefold()
+            if self._search and self._search in folded:
+                self._searched_agents.add(agent_id)
+            if self._agent and self._agent in folded:
+                self._agents.add(agent_id)
+            if number % NAMES_PER_STEP == 0:
+                yield
 
     def may_match(self, call: Call, *, in_part: bool) -> bool:
         """Return False if no part of a call matches: what a user sees is never more than the call.
@@ -77,7 +98,7 @@ class _Matcher:
 
     def _step_has_text(self, step: Step) -> bool:
         """Return whether an event has a text that the record may not have: an agent at which it rang, a later name."""
-        search, facts = self._search or "", step.facts
+        search, facts = self._search, step.facts
         if isinstance(facts, Facts):
             for text in (facts.caller_id, facts.caller_name, facts.destination):
                 if text is not None and search in str(text).casefold():
@@ -99,7 +120,7 @@ class _Matcher:
 
     def _has_text(self, record: CallRecord, texts: tuple[str, str]) -> bool:
         text, digits = texts
-        if (self._search or "") in text or (self._digits and self._digits in digits):
+        if (self._search) in text or (self._digits and self._digits in digits):
             return True
         return bool(self._searched_agents) and not self._searched_agents.isdisjoint([record.agent_id, *record.agents])
 
@@ -112,27 +133,50 @@ def _digits_to_compare(search: str) -> str:
     return digits if len(digits) >= MIN_DIGITS else ""
 
 
-def _agents_named(names: dict[str, str], is_wanted: Callable[[str], bool]) -> Iterator[str]:
-    return (agent_id for agent_id, name in names.items() if is_wanted(name.casefold()))
+class _Search:
+    """One search, in steps that ``Slices`` takes.
+
+    Attributes:
+        found: the calls that were found, as JSON: what they were when they matched.
+        more: whether there are more.
+    """
+
+    def __init__(self, day: CallDay, viewer: Viewer, wanted: CallFilter, limit: int) -> None:
+        self._day = day
+        self._viewer = viewer
+        self._wanted = wanted
+        self._limit = limit
+        self.found: list[msgspec.Raw] = []
+        self.more = False
+
+    def steps(self) -> Iterator[None]:
+        """Look at the calls, until there are more than wanted."""
+        matcher = _Matcher(self._wanted)
+        yield from matcher.compare_names(self._day.names)
+        work = 0
+        for call in _candidates(self._day, self._wanted):
+            work += WORK_OF_CALL + len(call.record.agents)
+            if self._viewer.is_restricted:
+                work += WORK_OF_EVENT * len(call.steps)
+            record = _matching(call, self._viewer, matcher) if call.is_of(self._day.start) else None
+            if record is not None:
+                if len(self.found) == self._limit:
+                    self.more = True
+                    return
+                self.found.append(msgspec.Raw(encode_json(described(record, self._day.names))))
+                work += WORK_OF_DESCRIPTION
+            if work >= WORK_PER_STEP:
+                work = 0
+                yield
 
 
 async def find(
-    day: CallDay, viewer: Viewer, wanted: CallFilter, limit: int, clock: Clock
-) -> tuple[Sequence[CallRecord], bool]:
-    """Return the newest calls of a day that a user sees and that match, and whether there are more."""
-    matcher = _Matcher(wanted, day.names)
-    found: list[CallRecord] = []
-    ends = clock.monotonic() + SECONDS_PER_TURN
-    for number, call in enumerate(_candidates(day, wanted), 1):
-        record = _matching(call, viewer, matcher) if call.is_of(day.start) else None
-        if record is not None:
-            if len(found) == limit:
-                return found, True
-            found.append(record)
-        if number % CALLS_PER_STEP == 0 and clock.monotonic() >= ends:
-            await next_turn(clock)
-            ends = clock.monotonic() + SECONDS_PER_TURN
-    return found, False
+    day: CallDay, viewer: Viewer, wanted: CallFilter, limit: int, slices: Slices
+) -> tuple[Sequence[msgspec.Raw], bool]:
+    """Return the newest calls of a day that a user sees and that match, as JSON, and whether there are more."""
+    search = _Search(day, viewer, wanted, limit)
+    await slices.run(search.steps())
+    return search.found, search.more
 
 
 def _candidates(day: CallDay, wanted: CallFilter) -> Sequence[Call]:
@@ -180,7 +224,7 @@ def described(record: CallRecord, names: dict[str, str]) -> JsonObject:
     }
 
 
-def earlier(day: CallDay, call: Call, seen: CallRecord) -> JsonObject:
+async def earlier(day: CallDay, call: Call, seen: CallRecord, slices: Slices) -> JsonObject:
     """Return the earlier calls of the same caller, as ``GET /ws/calls/earlier`` has them.
 
     They are counted in the whole tenant. What is told of them is safe for each agent: time, queue, outcome, agent and
@@ -189,17 +233,23 @@ def earlier(day: CallDay, call: Call, seen: CallRecord) -> JsonObject:
     key = None if seen.direction == "outbound" else caller_key(seen.caller_id)
     if key is None:
         return {"call_id": seen.call_id, "caller_id": None, "today": 0, "calls": []}
-    found = [
-        one
-        for one in day.by_caller.get(key, ())
-        if one.seq < call.seq and one.record.direction != "outbound" and one.is_of(day.start)
-    ]
+    found: list[Call] = []
+    await slices.run(_earlier_steps(day, call, list(day.by_caller.get(key, ())), found))
     return {
         "call_id": seen.call_id,
         "caller_id": seen.caller_id,
         "today": len(found),
         "calls": [_earlier_call(one.record, day.names) for one in reversed(found[-MAX_EARLIER:])],
     }
+
+
+def _earlier_steps(day: CallDay, call: Call, of_caller: Sequence[Call], found: list[Call]) -> Iterator[None]:
+    """Add those of the calls of a caller to ``found`` that came before ``call``: a caller may have all of a day."""
+    for number, one in enumerate(of_caller, 1):
+        if one.seq < call.seq and one.record.direction != "outbound" and one.is_of(day.start):
+            found.append(one)
+        if number % EARLIER_PER_STEP == 0:
+            yield
 
 
 def _earlier_call(record: CallRecord, names: dict[str, str]) -> JsonObject:

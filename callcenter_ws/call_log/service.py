@@ -8,6 +8,7 @@ from typing import Final
 from callcenter_ws.call_log.counters import IDLE, MEMORY, NEW_DAY, NEW_EPOCH, CallLogCounters
 from callcenter_ws.call_log.day import CallDay
 from callcenter_ws.call_log.filling import MAX_SECONDS, EpochChanged, Filling
+from callcenter_ws.call_log.slices import Slices
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.interfaces import Broker, Position
@@ -37,6 +38,9 @@ class CallLog:
     Args:
         time_zone: returns the IANA name of the zone of a tenant; may be replaced.
         history_seconds: the age at which the store deletes events.
+
+    Attributes:
+        slices: interleaves the work of all requests, so that many of them make no turn longer than one does.
     """
 
     def __init__(
@@ -46,7 +50,8 @@ class CallLog:
         self._clock = clock
         self.time_zone = time_zone
         self.counters = CallLogCounters()
-        self._filling = Filling(broker, clock, self.counters, history_seconds)
+        self.slices = Slices(clock)
+        self._filling = Filling(broker, clock, self.slices, self.counters, history_seconds)
         # The longest without a request first.
         self._days: dict[str, CallDay] = {}
         self._turns = OneAtATime(clock, "requests for the calls of a tenant")

@@ -407,7 +407,7 @@ def _ws_resource(
         b"users": UsersResource(authenticator, core.directory),
         b"events": EventsResource(authenticator, core.broadcaster, core.clock),
         b"snapshot": SnapshotResource(authenticator, StateReader(core.hub), writing),
-        b"calls": CallsResource(authenticator, core.call_log, lambda: core.hub.agent_calls, core.clock),
+        b"calls": CallsResource(authenticator, core.call_log, lambda: core.hub.agent_calls),
         b"wallboards": WallboardsResource(authenticator, options),
         b"commands": CommandsResource(authenticator, core.commands, core.clock),
     }

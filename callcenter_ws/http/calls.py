@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from twisted.web.server import Request
 
-from callcenter_ws.call_log.query import CallFilter, described, earlier, find
+from callcenter_ws.call_log.query import CallFilter, earlier, find
 from callcenter_ws.call_log.record import STATES
 from callcenter_ws.call_log.service import CallLog
 from callcenter_ws.call_log.visible import Viewer
@@ -23,7 +23,6 @@ from callcenter_ws.http.responses import (
     requested_tenant,
 )
 from callcenter_ws.interfaces import Authenticator
-from callcenter_ws.runtime.clock import Clock
 from callcenter_ws.runtime.url_parameters import check_parameters
 from callcenter_ws.statistics.occurrence import instant_text
 
@@ -51,14 +50,11 @@ class CallsResource(JsonResource):
         agent_calls: returns the policy for agents, which a reload changes.
     """
 
-    def __init__(
-        self, authenticator: Authenticator, call_log: CallLog, agent_calls: Callable[[], AgentCalls], clock: Clock
-    ) -> None:
+    def __init__(self, authenticator: Authenticator, call_log: CallLog, agent_calls: Callable[[], AgentCalls]) -> None:
         super().__init__(get=self._calls)
         self._authenticator = authenticator
         self._call_log = call_log
         self._agent_calls = agent_calls
-        self._clock = clock
         self.places = Places(
             "too many calls are being searched",
             ResponseLimits(MAX_RESPONSES, MAX_RESPONSES_PER_TENANT, MAX_RESPONSES_PER_USER),
@@ -78,14 +74,14 @@ class CallsResource(JsonResource):
         with self.places.take(asker, request):
             day = await self._call_log.day(asker.tenant_id)
             as_of_seq = day.seq
-            records, more = await find(day, self._viewer(asker), wanted, limit, self._clock)
+            calls, more = await find(day, self._viewer(asker), wanted, limit, self._call_log.slices)
         return json_response(
             {
                 "from": day.label,
                 "as_of_seq": as_of_seq,
                 "incomplete_since": None if day.incomplete_since is None else instant_text(day.incomplete_since),
                 "more": more,
-                "calls": [described(record, day.names) for record in records],
+                "calls": calls,
             }
         )
 
@@ -96,12 +92,12 @@ class CallsResource(JsonResource):
             raise Refusal(ErrorCode.INVALID_MESSAGE, "call_id: required")
         with self.places.take(asker, request):
             day = await self._call_log.day(asker.tenant_id)
-        call = day.calls.get(call_id)
-        seen = None if call is None or not call.is_of(day.start) else self._viewer(asker).record(call)
-        if call is None or seen is None:
-            # The same for a call that the asker may not see.
-            raise Refusal(ErrorCode.NOT_FOUND, "call_id: there is no call of today with this id")
-        return json_response(earlier(day, call, seen))
+            call = day.calls.get(call_id)
+            seen = None if call is None or not call.is_of(day.start) else self._viewer(asker).record(call)
+            if call is None or seen is None:
+                # The same for a call that the asker may not see.
+                raise Refusal(ErrorCode.NOT_FOUND, "call_id: there is no call of today with this id")
+            return json_response(await earlier(day, call, seen, self._call_log.slices))
 
     def _asker(self, request: Request, parameters: Sequence[str]) -> Principal:
         """Return who asks, as a principal of one tenant.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -16,10 +17,15 @@ from callcenter_ws.broker.ingest import EventBroadcaster
 from callcenter_ws.broker.memory import MemoryBroker
 from callcenter_ws.call_log import day as day_module
 from callcenter_ws.call_log import filling, service
-from callcenter_ws.call_log.day import CallDay
-from callcenter_ws.call_log.query import CallFilter, described, find
+from callcenter_ws.call_log.counters import CallLogCounters
+from callcenter_ws.call_log.day import Call, CallDay
+from callcenter_ws.call_log.query import CallFilter, _Search, find
+from callcenter_ws.call_log.record import CallRecord
 from callcenter_ws.call_log.service import CallLog
+from callcenter_ws.call_log.slices import Slices
+from callcenter_ws.call_log.step import Facts, Step
 from callcenter_ws.call_log.visible import Viewer
+from callcenter_ws.events.catalogue import CATALOGUE
 from callcenter_ws.events.principal import Principal, Role
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.interfaces import HistoryPage, Position
@@ -192,12 +198,13 @@ def answers_of(clock: SteppingClock, log: CallLog, meanwhile: Any = None) -> tup
 
 def calls_of(clock: SteppingClock, day: CallDay) -> list[dict[str, Any]]:
     found: list[Any] = []
-    Deferred.fromCoroutine(find(day, BOSS, CallFilter(), 1_000_000, clock)).addCallback(found.append)
+    Deferred.fromCoroutine(find(day, BOSS, CallFilter(), 1_000_000, Slices(clock))).addCallback(found.append)
     while not found:
         assert clock.step()
-    return [described(record, day.names) for record in found[0][0]]
+    return [json.loads(bytes(call)) for call in found[0][0]]
 
 
+STEP = Step(CATALOGUE["call.hold"], Facts(), 1, 1, None, ())
 STEPS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("call.incoming", {"caller_id": "1", "destination": "100"}),
     ("queue.joined", {"queue_name": "sales"}),
@@ -266,13 +273,13 @@ def test_no_turn_works_long() -> None:
 
     calls, turns = answers_of(clock, log, turn)
     assert len(calls) == 1_000
-    # Each look takes 1 ms on this clock, and the time of a turn is 4 ms.
+    # Each look takes 1 ms on this clock, and the time of a turn is 5 ms.
     assert 0 < longest[0] <= filling.PAGE
     assert turns >= len(drafts) / filling.PAGE
     day = run_steps(clock, log)
     before = len(clock._due)
     found: list[Any] = []
-    Deferred.fromCoroutine(find(day, BOSS, CallFilter(search="nothing"), 50, clock)).addCallback(found.append)
+    Deferred.fromCoroutine(find(day, BOSS, CallFilter(search="nothing"), 50, Slices(clock))).addCallback(found.append)
     searching = 0
     while not found:
         searching += 1
@@ -280,6 +287,40 @@ def test_no_turn_works_long() -> None:
     assert found == [([], False)]
     assert searching >= 3
     assert len(clock._due) == before
+
+
+def test_searches_at_the_same_time_share_each_turn() -> None:
+    clock = MeasuredClock(MORNING)
+    slices, day = Slices(clock), CallDay(MINE, "e", 0, 2**53, "", 0, CallLogCounters())
+    days = [day] * 20
+    for number in range(1_000):
+        day.calls[f"c{number}"] = call = Call(number, CallRecord(f"c{number}", 1))
+        day._order.append(call)
+    found: list[Any] = []
+    for one in days:
+        search = find(one, BOSS, CallFilter(search="nothing"), 50, slices)
+        Deferred.fromCoroutine(search).addCallback(found.append)
+    before = clock.monotonic()
+    while len(found) < len(days):
+        assert clock.step()
+        now = clock.monotonic()
+        assert now - before < 0.01
+        before = now
+
+
+def test_a_step_of_a_search_looks_at_few_calls_with_many_events() -> None:
+    own = Viewer(Principal(MINE, "7", Role.AGENT), "own")
+    for viewer, steps_at_least in ((BOSS, 0), (own, 50)):
+        day = CallDay(MINE, "e", 0, 2**53, "", 0, CallLogCounters())
+        day._order.extend(Call(number, CallRecord("c", 1), steps=(STEP,) * 100) for number in range(100))
+        assert sum(1 for _ in _Search(day, viewer, CallFilter(search="x"), 50).steps()) >= steps_at_least
+
+
+def test_a_step_compares_few_names() -> None:
+    day = CallDay(MINE, "e", 0, 2**53, "", 0, CallLogCounters())
+    day.names = {str(number): "Ada" for number in range(20_000)}
+    assert sum(1 for _ in _Search(day, BOSS, CallFilter(search="x"), 50).steps()) >= 50
+    assert sum(1 for _ in _Search(day, BOSS, CallFilter(), 50).steps()) == 0
 
 
 def run_steps(clock: SteppingClock, log: CallLog) -> CallDay:
