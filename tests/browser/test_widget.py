@@ -58,7 +58,7 @@ def test_a_chat_from_the_first_message_to_its_end(context: Context, world: Widge
     shop.wait_text("sent")
     session = shop.session
     assert bodies(world, session) == ["My order has not arrived."]
-    shop.wait_text("Please wait")
+    shop.wait_text("Waiting for an agent")
     world.assign(session)
     shop.wait_text("You are chatting with Maria")
     world.publish(
@@ -79,6 +79,7 @@ def test_a_chat_from_the_first_message_to_its_end(context: Context, world: Widge
     shop.wait(".ended")
     # What was said stays on the screen until another chat begins.
     assert len(shop.lines()) == 3
+    assert shop.text(".ended button") == "Start a new chat"
     shop.click(".ended button")
     shop.wait("form")
     assert shop.lines() == []

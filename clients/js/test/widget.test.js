@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { INTERNAL, OF_THE_WIDGET } from "../internal.mjs";
 import { DARK, LIGHT, colorsOf, contrast, parseColor } from "../src/widget/color.js";
 import { joined, linesOf, newAfter, piecesOf, withoutPublished } from "../src/widget/messages.js";
 import { optionsOf, originOf } from "../src/widget/options.js";
-import { entryOf, nothingKept } from "../src/widget/storage.js";
+import { entryOf, nothingKept, nothingOfTab } from "../src/widget/storage.js";
 import { TABLES, languageOf, wordsOf } from "../src/widget/texts.js";
 
 const message = (id, body = "text", more = {}) => ({
@@ -42,6 +43,12 @@ test("each language has each word, with the same values", () => {
     assert.deepEqual(Object.keys(table), Object.keys(TABLES.en), language);
     for (const [word, text] of Object.entries(table)) assert.deepEqual(values(text), values(TABLES.en[word]), `${language} ${word}`);
   }
+});
+
+test("no word has a short name in the bundle, where it is found by a text", () => {
+  const names = [...INTERNAL, ...OF_THE_WIDGET];
+  assert.deepEqual(Object.keys(TABLES.en).filter((word) => names.includes(word)), []);
+  assert.deepEqual(Object.keys({ ...nothingKept(), ...nothingOfTab() }).filter((name) => names.includes(name)), []);
 });
 
 test("the language is the first that there is a table for", () => {

@@ -28,8 +28,8 @@ function begin(script, { gateway, tenant }, api) {
   const key = `callcenter-ws:widget:${gateway}:${tenant}`;
   const kept = entryOf(() => localStorage, key, nothingKept);
   const tab = entryOf(() => sessionStorage, key, nothingOfTab);
-  const sound = entryOf(() => localStorage, `${key}:sound`, () => ({ isQuiet: false }));
-  let { isQuiet } = sound.read();
+  const sound = entryOf(() => localStorage, `${key}:sound`, () => ({ off: false }));
+  let isQuiet = sound.read().off;
   /** @type {Answer | null} */
   let answer = null;
   let answeredAt = 0;
@@ -97,7 +97,7 @@ function begin(script, { gateway, tenant }, api) {
       nonce: script.nonce ?? "",
       isAvailable: () => answer?.available ?? true,
       isQuiet: () => isQuiet,
-      toggleSound: () => sound.write({ isQuiet: (isQuiet = !isQuiet) }),
+      toggleSound: () => sound.write({ off: (isQuiet = !isQuiet) }),
       toggled(isOpen) {
         attention.unlock();
         if (isOpen) refresh();
@@ -106,7 +106,7 @@ function begin(script, { gateway, tenant }, api) {
     });
     view.show();
     if (isWanted) view.open();
-    else if (tab.read().isOpen && !view.isSmall()) view.open({ byUser: false });
+    else if (tab.read().isShown && !view.isSmall()) view.open({ byUser: false });
   };
 
   const refresh = async () => {
@@ -159,7 +159,7 @@ function begin(script, { gateway, tenant }, api) {
 
   addEventListener("storage", (event) => {
     if (event.key === key) chat.adopt();
-    if (event.key === sound.key) ({ isQuiet } = sound.read());
+    if (event.key === sound.key) isQuiet = sound.read().off;
     build();
     changed();
   });

@@ -15,7 +15,7 @@
  * A message as it is shown. `key` stays the same when the message is published.
  * @typedef {{id: string, key: string, from: string, name: string | null, body: string, at: number}} Shown
  */
-/** For one tab. @typedef {{isOpen: boolean, draft: string, session: string | null, log: Shown[], agent: string | null}} OfTab */
+/** For one tab. @typedef {{isShown: boolean, draft: string, session: string | null, log: Shown[], agent: string | null}} OfTab */
 
 /** @returns {Kept} */
 export const nothingKept = () => ({
@@ -23,7 +23,7 @@ export const nothingKept = () => ({
 });
 
 /** @returns {OfTab} */
-export const nothingOfTab = () => ({ isOpen: false, draft: "", session: null, log: [], agent: null });
+export const nothingOfTab = () => ({ isShown: false, draft: "", session: null, log: [], agent: null });
 
 /**
  * Return one entry of a storage, as an object.

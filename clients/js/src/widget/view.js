@@ -128,7 +128,7 @@ export function viewOf({ chat, say, language, options, nonce, tab, isAvailable, 
   const open = ({ byUser = true } = {}) => {
     if (!host.isConnected) document.body.append(host);
     panel.hidden = false;
-    tab.write({ ...tab.read(), isOpen: true });
+    tab.write({ ...tab.read(), isShown: true });
     toggled(true);
     show();
     fitWindow();
@@ -141,12 +141,16 @@ export function viewOf({ chat, say, language, options, nonce, tab, isAvailable, 
     if (panel.hidden) return;
     const hadFocus = shadow.activeElement !== null;
     panel.hidden = true;
-    tab.write({ ...tab.read(), isOpen: false });
+    tab.write({ ...tab.read(), isShown: false });
     toggled(false);
     show();
     if (hadFocus) launcher.focus();
   };
 
+  let isAtBottom = true;
+  scroll.addEventListener("scroll", () => {
+    isAtBottom = scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < BOTTOM_PX;
+  });
   /** Show the newest messages, or the greeting if there are none. */
   const toBottom = () => {
     scroll.scrollTop = log.root.firstElementChild ? scroll.scrollHeight : 0;
@@ -157,7 +161,6 @@ export function viewOf({ chat, say, language, options, nonce, tab, isAvailable, 
     const seen = window.visualViewport;
     if (!seen || panel.hidden) return;
     const isSmall = matchMedia(SMALL).matches;
-    const isAtBottom = scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < BOTTOM_PX;
     panel.style.height = isSmall ? `${seen.height}px` : "";
     panel.style.top = isSmall ? `${seen.offsetTop}px` : "";
     if (isAtBottom) toBottom();
@@ -169,7 +172,6 @@ export function viewOf({ chat, say, language, options, nonce, tab, isAvailable, 
     const { phase, lines, agent, isRefused } = state;
     const isOpen = !panel.hidden;
     const unread = isOpen ? 0 : state.unread;
-    const wasAtBottom = scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < BOTTOM_PX;
     if (!host.isConnected && document.body) document.body.append(host);
 
     const isOffline = phase === "none" && !isAvailable();
@@ -179,7 +181,6 @@ export function viewOf({ chat, say, language, options, nonce, tab, isAvailable, 
     setText(greeting, isOffline || state.offline !== null ? (options.offlineText ?? say("offline_text")) : (options.greeting ?? say("greeting")));
     const isAdded = log.show(lines);
     setText(typist, state.typist ? say("typing", { name: name(state.typist.name) }) : "");
-    const wasTyping = !typist.hidden;
     setShown(typist, state.typist !== null && phase === "chat" && !state.isCut);
     const isDone = state.offline !== null && agent === null;
     setText(done, isDone ? say("offline_done", { email: state.offline ?? "" }) : "");
@@ -207,7 +208,7 @@ export function viewOf({ chat, say, language, options, nonce, tab, isAvailable, 
     setShown(badge, unread > 0);
     setAttribute(launcher, "aria-expanded", String(isOpen));
     setAttribute(launcher, "aria-label", isOpen ? say("close") : [say("open", { title }), unread && say("unread", { count: unread })].filter(Boolean).join(", "));
-    if (isAdded ? wasAtBottom || lines[lines.length - 1].from === "visitor" : wasAtBottom && !wasTyping) toBottom();
+    if (isAtBottom || (isAdded && lines[lines.length - 1].from === "visitor")) toBottom();
     if (isOpen && !document.hidden) chat.read();
   };
 
