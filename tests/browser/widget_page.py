@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from browser_driver import Context, Tab
-from client_page import ClientWorld
+from client_page import ClientSite, ClientWorld, PageGateway
+from line import Line
 
 SHOP = """<!doctype html>
 <html lang="{language}">
@@ -35,24 +36,26 @@ class WidgetWorld(ClientWorld):
     """
 
     def __init__(self, folder: Path, *, widget: str = 'available = "always"\n', more: str = "") -> None:
-        super().__init__(folder)
-        self.gateway.end()
-        self.set_widget(widget, more)
+        # Not as the base does it: the settings name the origin of the site, and one start is enough.
+        self.site = ClientSite()
+        folder.mkdir()
+        self.gateway = PageGateway(folder, self.site.origin)
+        self._set_widget(widget, more)
+        self.gateway.start()
+        self.line = Line(self.gateway.port)
+        self.site.token = lambda reason, tab: self.gateway.token("supervisor")
 
-    def set_widget(self, widget: str, more: str = "") -> None:
-        """Write the settings of the chat and start the gateway."""
-        marker = "\n# The chat of visitors.\n"
-        head = self.gateway.config.read_text().partition(marker)[0]
+    def _set_widget(self, widget: str, more: str) -> None:
+        head = self.gateway.config.read_text()
         key = self.gateway.folder / "visitors.secret"
         key.write_text("a key that survives a restart, for tests only")
         key.chmod(0o600)
         self.gateway.config.write_text(
-            f'{head}{marker}[public]\nsession_key_file = "{key}"\n'
+            f'{head}\n[public]\nsession_key_file = "{key}"\n'
             f'[public.tenants.acme]\norigins = ["{self.site.origin}"]\nanonymous = true\n'
             + (f"[tenants.acme.widget]\n{widget}" if widget else "")
             + more.replace("{origin}", self.site.origin)
         )
-        self.gateway.start()
 
     @property
     def origin(self) -> str:

@@ -13,7 +13,7 @@ export function attentionOf(chat, hasSound) {
 
   // Browsers allow sounds after the user has done something in the page.
   const unlock = () => {
-    if (!hasSound() || !window.AudioContext) return;
+    if (!hasSound() || !window.AudioContext || navigator.userActivation?.hasBeenActive === false) return;
     audio ??= new AudioContext();
     if (audio.state === "suspended") audio.resume().catch(() => {});
   };
