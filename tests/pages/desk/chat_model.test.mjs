@@ -2,14 +2,16 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-const AT = "../../../callcenter_ws/pages/static/desk/chats/";
-const { deliveredUpTo, isAddress, partChats, rowsOf, unanswered, unreadIn } = await import(`${AT}model.js`);
+const STATIC = "../../../callcenter_ws/pages/static/";
+const AT = `${STATIC}desk/chats/`;
+const SHARED = `${STATIC}staff/chats/`;
+const { deliveredUpTo, isAddress, partChats, rowsOf, unanswered, unreadIn } = await import(`${SHARED}model.js`);
 const { Columns } = await import(`${AT}columns.js`);
 const { Departures, isDeparted } = await import(`${AT}departed.js`);
 const { Drafts } = await import(`${AT}drafts.js`);
 const { Kept } = await import(`${AT}kept.js`);
 const { Outbox } = await import(`${AT}outbox.js`);
-const { SHOWN_MS, Typing } = await import(`${AT}typing.js`);
+const { SHOWN_MS, Typing } = await import(`${SHARED}typing.js`);
 
 const START = Date.parse("2026-11-30T12:00:00Z");
 let seq = 0;
@@ -185,7 +187,7 @@ test("typing ends by itself, and the own is told now and then", () => {
     for (const [callback, at] of [...timers]) if (at <= now && timers.delete(callback)) callback();
   };
   const sent = [];
-  const typing = new Typing((chat, isTyping) => sent.push([chat, isTyping]), () => {}, clock);
+  const typing = new Typing((chat, isTyping) => sent.push([chat, isTyping]), () => {}, { timers: clock });
   typing.event({ type: "chat.typing", payload: { session_id: 7, sender_type: "visitor", is_typing: true } });
   assert.equal(typing.isTyping("7"), true);
   pass(SHOWN_MS);

@@ -1,25 +1,25 @@
 // The chats of the agent's desk: what is shown, and what the agent does with them.
 
+import { askToClose, chooseColleague } from "../../staff/chats/dialogs.js";
+import { LogPlaces } from "../../staff/chats/log_view.js";
+import { failure } from "../../staff/chats/message.js";
+import { isOffline, lastOf, partChats, unanswered } from "../../staff/chats/model.js";
+import { visitor } from "../../staff/chats/shown.js";
+import { Typing } from "../../staff/chats/typing.js";
 import { onceAFrame } from "../../staff/frame.js";
 import { isolated, text } from "../../texts.js";
 import { render } from "../../vendor/lit-html/lit-html.js";
-import { isOffline, visitor } from "./column.js";
 import { Columns } from "./columns.js";
 import { Departures, isDeparted } from "./departed.js";
-import { askToClose, chooseColleague } from "./dialogs.js";
 import { Drafts } from "./drafts.js";
 import { Kept } from "./kept.js";
-import { LogPlaces } from "./log_view.js";
-import { failure } from "./message.js";
-import { lastOf, partChats, unanswered } from "./model.js";
 import { tellNews } from "./news.js";
 import { MAX_CHARACTERS, Outbox } from "./outbox.js";
 import { followRoom } from "./room.js";
 import { addShortcuts } from "./shortcuts.js";
-import { Typing } from "./typing.js";
 import { departedWords, view } from "./view.js";
 
-/** @typedef {import("./model.js").Chat} Chat */
+/** @typedef {import("../../staff/chats/model.js").Chat} Chat */
 /** @typedef {import("./departed.js").Departed} Departed */
 /** @typedef {import("../main.js").Context} Context */
 
@@ -195,7 +195,7 @@ export class Chats {
   /** @param {Chat} chat */
   async transfer(chat) {
     if (this.actions.isUnderWay("chat.transfer", chat.id)) return;
-    const agent = await chooseColleague(this.client, isolated(visitor(chat)));
+    const agent = await chooseColleague(this.client, isolated(visitor(chat)), this.client.identity?.user_id);
     if (!agent || !this.own.has(chat.id)) return;
     const label = text("chats.transfer.command", { name: isolated(visitor(chat)), agent: isolated(agent.name) });
     await this.#leave(chat.id, "chat.transfer", { session_id: chat.id, to_agent_id: agent.id }, label);
@@ -208,7 +208,8 @@ export class Chats {
     const present = this.own.get(chat.id) ?? chat;
     const isUnsent = this.drafts.of(chat.id).trim() !== "" || this.outbox.of(chat.id).some(({ state }) => state !== "sent");
     const isUnanswered = unanswered(present) !== null && !isOffline(present);
-    if ((isUnanswered || isUnsent) && !(await askToClose(name, isUnanswered, isUnsent))) return;
+    const words = [isUnanswered ? text("chats.close.unanswered") : "", isUnsent ? text("chats.close.unsent") : ""].filter(Boolean);
+    if (words.length && !(await askToClose(name, words))) return;
     if (!this.own.has(chat.id)) return;
     await this.#leave(chat.id, "chat.close", { session_id: chat.id }, text("chats.close.command", { name }));
   }

@@ -4,30 +4,14 @@ import { clockTime, since } from "../../staff/clock.js";
 import { isolated, text } from "../../texts.js";
 import { repeat } from "../../vendor/lit-html/directives/repeat.js";
 import { html, nothing } from "../../vendor/lit-html/lit-html.js";
-import { placed, unchanged } from "./log_view.js";
-import { stated } from "./message.js";
-import { isAddress, OFFLINE_MESSAGE, rowsOf, unreadIn } from "./model.js";
+import { placed, unchanged } from "../../staff/chats/log_view.js";
+import { stated } from "../../staff/chats/message.js";
+import { isOffline, rowsOf, unreadIn } from "../../staff/chats/model.js";
+import { address, offlineBadge, offlineNote, visitor } from "../../staff/chats/shown.js";
 import { MAX_CHARACTERS } from "./outbox.js";
 
-/** @typedef {import("./model.js").Chat} Chat */
+/** @typedef {import("../../staff/chats/model.js").Chat} Chat */
 /** @typedef {import("./chats.js").Chats} Chats */
-
-/** @param {{visitor_name: string | null}} chat */
-export const visitor = ({ visitor_name }) => visitor_name || text("chats.visitor");
-
-/** @param {Chat} chat */
-export const isOffline = ({ status }) => status === OFFLINE_MESSAGE;
-
-/** @param {Chat} chat */
-const address = ({ visitor_email: given }) =>
-  !given ? nothing : isAddress(given) ? html`<a href=${`mailto:${given}`}><bdi>${given}</bdi></a>` : html`<bdi>${given}</bdi>`;
-
-/** @param {Chat} chat */
-function offlineNote(chat) {
-  if (!isOffline(chat)) return nothing;
-  if (!chat.visitor_email) return html`<p class="note">${text("chats.offline.no_address")}</p>`;
-  return html`<p class="note">${text("chats.offline.answer")} ${address(chat)}</p>`;
-}
 
 /** @param {Chats} chats @param {Chat} chat */
 function head(chats, chat) {
@@ -44,7 +28,7 @@ function head(chats, chat) {
       <h3><bdi>${visitor(chat)}</bdi></h3>
       <div class="doing">${transfer}${close}</div>
       <p class="facts">
-        ${isOffline(chat) ? html`<span class="badge offline">${text("chats.offline")}</span>` : nothing}
+        ${offlineBadge(chat)}
         ${chat.queue === null ? nothing : html`<span class="badge"><span class="unseen">${text("ownqueues.queue")} </span><bdi>${chat.queue}</bdi></span>`}
         ${isOffline(chat) ? nothing : address(chat)}
         <span>${text("chats.since", { time: clockTime(chat.since) })} (${since(chat.since)})</span>

@@ -1,6 +1,6 @@
 // Chats that have left the desk without being asked to: what is said of them, and what the user had typed. It knows no page.
 
-/** @typedef {import("./model.js").Chat} Chat */
+/** @typedef {import("../../staff/chats/model.js").Chat} Chat */
 /**
  * `why`: another agent has it, it was ended, or it is not known. `texts` are a draft and replies that were not sent.
  * @typedef {{id: string, name: string, why: "taken" | "closed" | "gone", by: string, at: number, texts: string[]}} Departed

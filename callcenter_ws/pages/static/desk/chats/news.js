@@ -1,7 +1,7 @@
 // What the user should notice of chats: a message in a chat that it does not look at, a chat that waits, and one that it is given.
 
 import { isolated, text } from "../../texts.js";
-import { visitor } from "./column.js";
+import { visitor } from "../../staff/chats/shown.js";
 
 /**
  * Have an event of a chat noticed, if it should be.

@@ -96,7 +96,7 @@ export class Outbox {
 
   /**
    * Forget what the store shows as published, and send what an earlier page had begun to send.
-   * @param {readonly import("./model.js").Chat[]} chats those of the user, as they are now
+   * @param {readonly import("../../staff/chats/model.js").Chat[]} chats those of the user, as they are now
    */
   compare(chats) {
     for (const { id: chat, messages } of chats) {

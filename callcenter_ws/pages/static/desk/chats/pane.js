@@ -1,5 +1,6 @@
 // The pane of the desk with the user's chats.
 
+import "../../staff/chats/texts.js";
 import "./texts.js";
 import { Chats } from "./chats.js";
 

@@ -4,15 +4,16 @@ import { clockTime, since } from "../../staff/clock.js";
 import { hasText, isolated, text } from "../../texts.js";
 import { repeat } from "../../vendor/lit-html/directives/repeat.js";
 import { html, nothing } from "../../vendor/lit-html/lit-html.js";
-import { column, isOffline, visitor } from "./column.js";
-import { unreadIn } from "./model.js";
+import { unreadIn } from "../../staff/chats/model.js";
+import { offlineBadge, visitor } from "../../staff/chats/shown.js";
+import { column } from "./column.js";
 
 /** Waiting chats that are shown at first: the own ones need the place. */
 const FEW_WAITING = 3;
 /** Those that are shown when all are asked for. */
 const MAX_WAITING = 50;
 
-/** @typedef {import("./model.js").Chat} Chat */
+/** @typedef {import("../../staff/chats/model.js").Chat} Chat */
 /** @typedef {import("./chats.js").Chats} Chats */
 /** @typedef {import("./departed.js").Departed} Departed */
 
@@ -24,7 +25,7 @@ function waitingChat(chats, chat) {
   return html`
     <li>
       <span class="who"><strong><bdi>${visitor(chat)}</bdi></strong>
-        ${isOffline(chat) ? html`<span class="badge offline">${text("chats.offline")}</span>` : nothing}
+        ${offlineBadge(chat)}
         ${chat.queue === null ? nothing : html`<span class="badge"><bdi>${chat.queue}</bdi></span>`}</span>
       <span class="wait">${text("chats.waiting.for")} ${since(chat.since)}</span>
       <span class="said" dir="auto">${said}</span>

@@ -2,7 +2,7 @@
 
 /** @typedef {import("../../client.js").Chat} Chat */
 /** @typedef {import("../../client.js").EventMessage<"chat.message">} ChatMessage */
-/** @typedef {import("./outbox.js").Unsent} Unsent */
+/** @typedef {import("../../desk/chats/outbox.js").Unsent} Unsent */
 
 /**
  * One message as it is shown. `state` is that of the user's own messages to the visitor, else null.
@@ -18,8 +18,8 @@
  * @property {Unsent | null} unsent
  */
 
-/** The status of a session that a visitor began while no agent was there. */
-export const OFFLINE_MESSAGE = "offline_message";
+/** Whether a visitor began the session while no agent was there. @param {Chat} chat */
+export const isOffline = ({ status }) => status === "offline_message";
 /** A message after such a pause begins with its sender again. */
 const PAUSE_MS = 300_000;
 
@@ -99,6 +99,22 @@ export function unanswered({ messages }) {
   const said = messages.filter(({ payload }) => payload.private !== true && payload.sender_type !== "system");
   const last = said[said.length - 1];
   return last?.payload.sender_type === "visitor" ? last : null;
+}
+
+/**
+ * Return since when the visitor has waited for an answer: its first message after the last one of others; null if it waits for none.
+ * @param {Chat} chat
+ * @returns {number | null} Unix ms
+ */
+export function unansweredSince({ messages }) {
+  let first = null;
+  for (let at = messages.length - 1; at >= 0; at -= 1) {
+    const { payload, timestamp } = messages[at];
+    if (payload.private === true || payload.sender_type === "system") continue;
+    if (payload.sender_type !== "visitor") break;
+    first = timestamp;
+  }
+  return first === null ? null : Date.parse(first);
 }
 
 /**

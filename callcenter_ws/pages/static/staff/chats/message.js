@@ -1,6 +1,6 @@
 // One message of a chat.
 
-import { clockTime } from "../../staff/clock.js";
+import { clockTime } from "../clock.js";
 import { hasText, isolated, text } from "../../texts.js";
 import { html, nothing } from "../../vendor/lit-html/lit-html.js";
 

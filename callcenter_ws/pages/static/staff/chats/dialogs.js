@@ -1,6 +1,6 @@
-// What the agent is asked about a chat: to whom it is transferred, and whether it is really closed.
+// What is asked about a chat: to whom it is transferred, and whether it is really closed.
 
-import { openDialog } from "../../staff/dialog.js";
+import { openDialog } from "../dialog.js";
 import { hasText, text } from "../../texts.js";
 import { repeat } from "../../vendor/lit-html/directives/repeat.js";
 import { html, nothing } from "../../vendor/lit-html/lit-html.js";
@@ -13,16 +13,16 @@ const ORDER = ["available", "wrap_up", "busy", "talking", "hold", "ringing", "br
 /** @typedef {import("../../client.js").Agent} Agent */
 
 /**
- * Return the colleagues to whom a chat can be transferred, those who are free first.
+ * Return the agents to whom a chat can be transferred, those who are free first.
  * @param {readonly Agent[]} agents
- * @param {string | undefined} user
+ * @param {string | null | undefined} present who has it
  * @param {string} search a part of a name or an id
  */
-export function colleagues(agents, user, search) {
+export function colleagues(agents, present, search) {
   const wanted = search.trim().toLowerCase();
   const place = (/** @type {Agent} */ { state }) => (ORDER.includes(state) ? ORDER.indexOf(state) : ORDER.length);
   return agents
-    .filter(({ id, state }) => id !== user && state !== "offline")
+    .filter(({ id, state }) => id !== present && state !== "offline")
     .filter(({ id, name }) => !wanted || `${name ?? ""} ${id}`.toLowerCase().includes(wanted))
     .sort((one, other) => place(one) - place(other) || String(one.name).localeCompare(String(other.name)));
 }
@@ -31,18 +31,18 @@ export function colleagues(agents, user, search) {
 const stateText = (state) => (hasText(`state.${state}`) ? text(`state.${state}`) : state);
 
 /**
- * Have the agent choose a colleague.
+ * Have an agent chosen who gets a chat.
  * @param {import("../../client.js").Client} client
  * @param {string} name the visitor's
+ * @param {string | null | undefined} present who has the chat
  * @returns {Promise<{id: string, name: string} | null>} null: none was chosen
  */
-export async function chooseColleague(client, name) {
+export async function chooseColleague(client, name, present) {
   let search = "";
   /** @type {{id: string, name: string} | null} */
   let chosen = null;
   const dialog = openDialog(text("chats.transfer.title", { name }), ({ update, close }) => {
-    const user = client.identity?.user_id;
-    const found = colleagues(client.store.agents(), user, search);
+    const found = colleagues(client.store.agents(), present, search);
     const none = search.trim() ? text("chats.transfer.none_found") : text("chats.transfer.none");
     /** @param {Agent} agent */
     const choose = ({ id, name: agent }) => {
@@ -67,13 +67,12 @@ export async function chooseColleague(client, name) {
 }
 
 /**
- * Ask whether to close a chat although something is open in it.
+ * Ask whether to close a chat.
  * @param {string} name the visitor's
- * @param {boolean} isUnanswered
- * @param {boolean} isUnsent
+ * @param {readonly string[]} words what is to be known of it before
  * @returns {Promise<boolean>}
  */
-export async function askToClose(name, isUnanswered, isUnsent) {
+export async function askToClose(name, words) {
   let isSure = false;
   const dialog = openDialog(text("chats.close.title", { name }), ({ close }) => {
     const confirm = () => {
@@ -81,8 +80,7 @@ export async function askToClose(name, isUnanswered, isUnsent) {
       close();
     };
     return html`
-      ${isUnanswered ? html`<p>${text("chats.close.unanswered")}</p>` : nothing}
-      ${isUnsent ? html`<p>${text("chats.close.unsent")}</p>` : nothing}
+      ${words.map((one) => html`<p>${one}</p>`)}
       <p class="answers"><button class="main" data-action="confirm" @click=${confirm}>${text("chats.close.confirm")}</button>
         <button data-action="cancel" autofocus @click=${close}>${text("chats.cancel")}</button></p>`;
   }, { className: "confirm" });

@@ -1,4 +1,4 @@
-// Who is typing: visitors, for some seconds after the last notice, and the user, who is reported while writing.
+// Who is typing: visitors, or others, for some seconds after the last notice, and the user, who is reported while writing.
 
 /** A notice that typing has ended may have been lost: it ends by itself. */
 export const SHOWN_MS = 6_000;
@@ -17,39 +17,41 @@ const BROWSER = {
 
 export class Typing {
   /** By chat: the timer that ends it. @type {Map<string, any>} */
-  #visitors = new Map();
+  #shown = new Map();
   /** By chat: when it was reported that the user types, and the timer that ends it. @type {Map<string, {at: number, timer: any}>} */
   #own = new Map();
   #send;
   #changed;
   #timers;
+  #sender;
 
   /**
    * @param {(chat: string, isTyping: boolean) => void} send
    * @param {() => void} changed
-   * @param {Timers} [timers]
+   * @param {{timers?: Timers, sender?: "visitor" | "agent"}} [options] `sender`: whose typing is shown
    */
-  constructor(send, changed, timers = BROWSER) {
+  constructor(send, changed, { timers = BROWSER, sender = "visitor" } = {}) {
     this.#send = send;
     this.#changed = changed;
     this.#timers = timers;
+    this.#sender = sender;
   }
 
   /** Take a `chat.typing` or a `chat.message`, which ends it. @param {{type: string, payload: any}} event */
   event({ type, payload }) {
     const chat = String(payload.session_id);
-    if (payload.sender_type !== "visitor") return;
-    this.#timers.clearTimeout(this.#visitors.get(chat));
-    const before = this.#visitors.delete(chat);
+    if (payload.sender_type !== this.#sender) return;
+    this.#timers.clearTimeout(this.#shown.get(chat));
+    const before = this.#shown.delete(chat);
     const isTyping = type === "chat.typing" && payload.is_typing === true;
-    const end = () => this.#visitors.delete(chat) && this.#changed();
-    if (isTyping) this.#visitors.set(chat, this.#timers.setTimeout(end, SHOWN_MS));
+    const end = () => this.#shown.delete(chat) && this.#changed();
+    if (isTyping) this.#shown.set(chat, this.#timers.setTimeout(end, SHOWN_MS));
     if (before !== isTyping) this.#changed();
   }
 
-  /** Whether the visitor of a chat is typing. @param {string} chat */
+  /** Whether one of those who are shown is typing in a chat. @param {string} chat */
   isTyping(chat) {
-    return this.#visitors.has(chat);
+    return this.#shown.has(chat);
   }
 
   /** Note that the user has changed a draft. @param {string} chat @param {boolean} isEmpty */
