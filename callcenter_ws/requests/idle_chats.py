@@ -17,8 +17,8 @@ from callcenter_ws.runtime.single_flight import SingleFlight
 CHECK_SECONDS = 30.0
 """How often chats are checked; more often if they may be idle for a shorter time only."""
 
-ENDED_AT_ONCE = 50
-"""Chats that are ended in one turn of the reactor."""
+CHATS_AT_ONCE = 50
+"""Chats that are looked at, and ended, in one turn of the reactor."""
 
 
 class IdleChats:
@@ -73,15 +73,16 @@ class IdleChats:
 
     async def _check_tenant(self, tenant_id: str) -> None:
         before = self._clock.monotonic() - self.seconds
-        found = await self._broker.entities(tenant_id, "chat")
-        events = list(self._endings(tenant_id, (entity for _, entity in found if entity.changed_at <= before)))
-        for start in range(0, len(events), ENDED_AT_ONCE):
+        found = [chat for _, chat in await self._broker.entities(tenant_id, "chat") if chat.changed_at <= before]
+        for start in range(0, len(found), CHATS_AT_ONCE):
             if start:
                 await next_turn(self._clock)
-            # What is refused has changed meanwhile, or is refused for the same reason at the next check.
-            await self._broker.publish(events[start : start + ENDED_AT_ONCE])
+            events = list(self._endings(tenant_id, found[start : start + CHATS_AT_ONCE]))
+            if events:
+                # What is refused has changed meanwhile, or is refused for the same reason at the next check.
+                await self._broker.publish(events)
 
-    def _endings(self, tenant_id: str, chats: Iterator[Entity]) -> Iterator[Event]:
+    def _endings(self, tenant_id: str, chats: Sequence[Entity]) -> Iterator[Event]:
         """Yield the events that end those of some idle chats that the gateway has opened."""
         for chat in chats:
             started = start_by_gateway(chat)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 from callcenter_ws.errors import Refusal
 from callcenter_ws.events.entity import Entity
@@ -25,8 +26,20 @@ REPEAT_SECONDS = 12 * 3_600.0
 KEPT_SECONDS = 14 * 86_400.0
 """After that they are not announced again."""
 
-REPEATED_AT_ONCE = 50
-"""Of these, how many in one turn of the reactor."""
+MAX_KEPT = 1_000
+"""Messages of a tenant that are kept so, the newest: any visitor may leave some."""
+
+CHATS_AT_ONCE = 50
+"""Chats that are looked at, and announced, in one turn of the reactor."""
+
+
+class _Left(NamedTuple):
+    """A message that was left: when (Unix time), the payload of the event that began its chat, this event, the chat."""
+
+    at: float
+    fields: JsonObject
+    started: Publication
+    chat: Entity
 
 
 class LeftMessages:
@@ -66,29 +79,29 @@ class LeftMessages:
     async def _check(self) -> None:
         for tenant_id in self.tenants:
             try:
-                found = await self._broker.entities(tenant_id, "chat")
-                events = list(self._repetitions(tenant_id, [entity for _, entity in found]))
-                for start in range(0, len(events), REPEATED_AT_ONCE):
-                    await self._broker.publish(events[start : start + REPEATED_AT_ONCE])
-                    await next_turn(self._clock)
+                await self._check_tenant(tenant_id)
             except Refusal:
                 # The store cannot be reached: at the next check.
                 continue
             await next_turn(self._clock)
 
-    def _repetitions(self, tenant_id: str, chats: Sequence[Entity]) -> Iterator[Event]:
+    async def _check_tenant(self, tenant_id: str) -> None:
         before, oldest = self._clock.monotonic() - REPEAT_SECONDS, self._clock.time() - KEPT_SECONDS
-        for chat in chats:
-            started = start_by_gateway(chat)
-            if started is None or chat.changed_at > before:
-                continue
-            fields = decode_trusted_json(started.event.payload)
-            left_at = datetime.fromisoformat(started.event.timestamp).timestamp()
-            if fields.get("status") == OFFLINE_STATUS and left_at >= oldest:
-                yield self._repetition(tenant_id, fields, started, chat)
+        chats = [chat for _, chat in await self._broker.entities(tenant_id, "chat")]
+        left: list[_Left] = []
+        for start in range(0, len(chats), CHATS_AT_ONCE):
+            left += _left_among(chats[start : start + CHATS_AT_ONCE])
+            await next_turn(self._clock)
+        left.sort(key=lambda one: one.at)
+        due = [one for one in left[-MAX_KEPT:] if one.at >= oldest and one.chat.changed_at <= before]
+        for start in range(0, len(due), CHATS_AT_ONCE):
+            part = due[start : start + CHATS_AT_ONCE]
+            await self._broker.publish([self._repetition(tenant_id, one) for one in part])
+            await next_turn(self._clock)
 
-    def _repetition(self, tenant_id: str, fields: JsonObject, started: Publication, chat: Entity) -> Event:
+    def _repetition(self, tenant_id: str, left: _Left) -> Event:
         """Return the event that began the chat, with the agent whom it is assigned to, as of its own time."""
+        fields, started, chat = left.fields, left.started, left.chat
         session_id, agents = str(fields["session_id"]), started.event.agents
         if agents:
             fields = {**fields, "agent_id": agents[-1]}
@@ -104,3 +117,13 @@ class LeftMessages:
         )
         event.condition = StoreCondition(entity_seq=chat.changed_by)
         return event
+
+
+def _left_among(chats: Sequence[Entity]) -> Iterator[_Left]:
+    for chat in chats:
+        started = start_by_gateway(chat)
+        if started is None:
+            continue
+        fields = decode_trusted_json(started.event.payload)
+        if fields.get("status") == OFFLINE_STATUS:
+            yield _Left(datetime.fromisoformat(started.event.timestamp).timestamp(), fields, started, chat)

@@ -24,6 +24,11 @@ MAX_NAME_CHARACTERS = 100
 MAX_EMAIL_CHARACTERS = 254
 """Of what a visitor says of itself."""
 
+_PART = r"[^\s@\x00-\x20\x7f-\x9f<>()\[\]\\,;:\"\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]+"
+_EMAIL = rf"^({_PART}@{_PART})?\Z"
+"""One address, or none: without names, comments, further addresses, line ends, and characters that change how it is
+read."""
+
 MAX_REMEMBERED = 10_000
 """Sessions of which the last message is remembered that was reported as received."""
 
@@ -44,7 +49,7 @@ class NewChat(msgspec.Struct):
     body: Annotated[str, Meta(min_length=1)]
     client_message_id: Id
     visitor_name: Annotated[str, Meta(max_length=MAX_NAME_CHARACTERS)] | None = None
-    visitor_email: Annotated[str, Meta(max_length=MAX_EMAIL_CHARACTERS, pattern=r"^([^\s@]+@[^\s@]+)?$")] | None = None
+    visitor_email: Annotated[str, Meta(max_length=MAX_EMAIL_CHARACTERS, pattern=_EMAIL)] | None = None
     queue_name: Id | None = None
     is_offline: bool = False
 

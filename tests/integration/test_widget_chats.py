@@ -158,6 +158,8 @@ WRONG: tuple[tuple[dict[str, Any], str], ...] = (
     ({"visitor_name": 7}, "invalid_message"),
     ({"visitor_email": "rui"}, "invalid_message"),
     ({"visitor_email": "a@b\nBcc: c@d"}, "invalid_message"),
+    *[({"visitor_email": f"a@b.c{end}"}, "invalid_message") for end in ("\n", "\0", ",d.e", ";d", ">", "\u202e")],
+    ({"visitor_email": "Rui <rui@example.org>"}, "invalid_message"),
     ({"visitor_email": "x" * 251 + "@b.c"}, "invalid_message"),
     ({"is_offline": "yes"}, "invalid_message"),
 )

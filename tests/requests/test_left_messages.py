@@ -12,6 +12,7 @@ from world import World
 from callcenter_ws.errors import ErrorCode, Refusal
 from callcenter_ws.events.event import Origin
 from callcenter_ws.events.principal import Role
+from callcenter_ws.requests import left_messages
 from callcenter_ws.requests.left_messages import CHECK_SECONDS, KEPT_SECONDS, LeftMessages
 
 DAY = 86_400
@@ -73,6 +74,17 @@ def test_it_is_not_kept_for_ever(world: World) -> None:
     wait(world, 3 * DAY)
     world.publish_alerts()
     assert shown(world) == []
+
+
+def test_the_newest_are_kept(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(left_messages, "MAX_KEPT", 60)
+    left = {"status": "offline_message", "visitor_name": "Rui"}
+    for number in range(180):
+        world.publish("chat.session.started", {"session_id": f"s-{number}", **left}, origin=Origin.GATEWAY)
+        world.clock.advance(1)
+    wait(world, 2 * DAY)
+    world.publish_alerts()
+    assert {payload["session_id"] for _, payload, _ in shown(world)} == {f"s-{number}" for number in range(120, 180)}
 
 
 def test_other_chats_end_as_before(world: World) -> None:
