@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,6 +12,9 @@ from callcenter_ws.bridge.settings import AgentEntry
 
 _MAX_CACHED = 20_000
 """Devices whose user is cached. When it is full, it is emptied: only time is lost."""
+
+_DIALED = re.compile(r"\+?[0-9*#]{1,32}", re.ASCII)
+"""What can be dialed: only that is told as the extension of a device that a pattern matches."""
 
 _MAX_NAMES = 20_000
 """Users whose names were learned from queue members. Further ones go by their ids."""
@@ -50,6 +54,8 @@ class Directory:
         agents: devices and their users; they precede the pattern.
         pattern: a pattern of devices with the group ``user_id``; empty: none.
         names: how the exchange names devices.
+        device: the device of an extension, with ``{extension}`` in its place; it tells the extensions of users whom the
+            pattern finds. Empty: they have none.
 
     Attributes:
         names: as given.
@@ -59,21 +65,21 @@ class Directory:
         ValueError: the pattern cannot be used.
     """
 
-    def __init__(self, agents: Mapping[str, AgentEntry], pattern: str, names: DeviceNames) -> None:
+    def __init__(self, agents: Mapping[str, AgentEntry], pattern: str, names: DeviceNames, device: str = "") -> None:
         self.version = 0
         self.names = names
         self._bound: dict[str, User] = {}
         self._names: dict[str, str] = {}
         self._users: dict[str, User | None] = {}
-        self._load(agents, pattern)
+        self._load(agents, pattern, device)
 
-    def reload(self, agents: Mapping[str, AgentEntry], pattern: str) -> None:
-        """Replace the table and the pattern. Users who signed in at a device stay.
+    def reload(self, agents: Mapping[str, AgentEntry], pattern: str, device: str = "") -> None:
+        """Replace the table, the pattern and the device of an extension. Users who signed in at a device stay.
 
         Raises:
             ValueError: the pattern cannot be used. Nothing has changed.
         """
-        self._load(agents, pattern)
+        self._load(agents, pattern, device)
 
     def user_of(self, device: str) -> User | None:
         """Return the user of a device or of a queue member's interface; None if it has none."""
@@ -123,9 +129,10 @@ class Directory:
         """Return the name of a user for people: of the table, of its queue member, of its channel, else its id."""
         return user.username or self._names.get(user.user_id) or caller_name or user.user_id
 
-    def _load(self, agents: Mapping[str, AgentEntry], pattern: str) -> None:
+    def _load(self, agents: Mapping[str, AgentEntry], pattern: str, device: str) -> None:
         compiled = compile_pattern(pattern, group="user_id") if pattern else None
         self._pattern = compiled
+        self._device = device.partition("{extension}") if device else None
         self._table = {device: User(entry.user_id, entry.username, entry.extension) for device, entry in agents.items()}
         self._by_extension = _unique_extensions(self._table)
         self._users.clear()
@@ -143,8 +150,17 @@ class Directory:
         for name in names:
             user_id = self._match(name)
             if user_id:
-                return User(user_id)
+                return User(user_id, extension=self._extension_in(name, extension))
         return None
+
+    def _extension_in(self, device: str, dialed: str) -> str:
+        """Return the extension of a device that the pattern matches: the one that is dialed, or that its name holds."""
+        if self._device is None:
+            return ""
+        before, _, after = self._device
+        inner = dialed or device[len(before) : len(device) - len(after)]
+        is_known = bool(dialed) or device == f"{before}{inner}{after}"
+        return inner if is_known and _DIALED.fullmatch(inner) else ""
 
     def _match(self, name: str) -> str:
         if self._pattern is None or len(name) > MAX_MATCHED_LENGTH:

@@ -158,3 +158,25 @@ def test_the_user_of_a_hot_desk_outlasts_a_restart_of_the_bridge() -> None:
     again.synchronize((*replay.lines[0]["members"], member))
     assert again.events == []
     assert again.state.device_of("acme", "500") == "PJSIP/204"
+
+
+def test_a_call_that_rings_is_rejected_at_the_phone_of_the_asker_and_goes_on() -> None:
+    replay = Replay("calls")
+    rings_at = next(
+        number
+        for number, line in enumerate(replay.lines)
+        if line.get("event") == "DialBegin" and line["headers"]["DestChannel"].startswith("PJSIP/201-")
+    )
+    phone = replay.lines[rings_at]["headers"]
+    replay.lines = replay.lines[: rings_at + 1]
+    replay.run()
+    replay.next_id = lambda: f"ours-{len(replay.ids)}"
+    (ringing,) = [event for event in replay.events if event.type == "call.ringing"]
+    replay.order("call.hangup", call_id=ringing.payload["call_id"])
+    assert replay.actions[-1] == ("Hangup", {"Channel": phone["DestChannel"]})
+    replay.respond("Success")
+    assert replay.runner.running == 1
+    replay.event("Hangup", Uniqueid=phone["DestUniqueid"], Channel=phone["DestChannel"], Cause="0")
+    assert (replay.runner.running, replay.code) == (0, "done")
+    assert "call.ended" not in {event.type for event in replay.events}
+    assert list(replay.machine.calls.book.calls) == [ringing.payload["call_id"]]

@@ -153,3 +153,28 @@ def test_names_and_cache_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         directory.user_of(f"PJSIP/{number}")
     assert [directory.name_of(User("0")), directory.name_of(User("1"))] == ["Name 0", "1"]
     assert len(directory._users) <= 2
+
+
+@pytest.mark.parametrize(
+    ("template", "device", "extension"),
+    [
+        ("PJSIP/{extension}", "PJSIP/201", "201"),
+        ("PJSIP/{extension}", "pjsip/201", "201"),
+        ("PJSIP/{extension}", "SIP/201", ""),
+        ("PJSIP/9{extension}", "PJSIP/9201", "201"),
+        ("PJSIP/{extension}", "hint:201@ext-local", "201"),
+        ("PJSIP/2{extension}1", "PJSIP/21", ""),
+        ("", "PJSIP/201", ""),
+    ],
+)
+def test_the_extension_of_who_is_found_by_the_pattern(template: str, device: str, extension: str) -> None:
+    directory = Directory({}, PATTERN, AsteriskDevices(), template)
+    user = directory.user_of(device)
+    assert user is not None and user.extension == extension
+
+
+def test_an_extension_that_cannot_be_dialed_is_none() -> None:
+    directory = Directory({}, "PJSIP/(?P<user_id>.+)", AsteriskDevices(), "PJSIP/{extension}")
+    assert directory.user_of("PJSIP/anna") == User("anna")
+    directory.reload({}, "PJSIP/(?P<user_id>.+)", "PJSIP/a{extension}")
+    assert directory.user_of("PJSIP/a201") == User("a201", extension="201")

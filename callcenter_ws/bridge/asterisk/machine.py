@@ -55,7 +55,7 @@ class AsteriskMachine:
         self._time = 0.0
         self.observe: Callable[[AmiMessage], None] | None = None
         self._outgoing = Outgoing(settings.name)
-        self.directory = Directory(settings.agents, settings.agent_pattern, AsteriskDevices())
+        self.directory = Directory(settings.agents, settings.agent_pattern, AsteriskDevices(), settings.commands.device)
         self.desks = Desks(self._outgoing, self.directory)
         self.desks.restore(records)
         self.recordings = Recordings(self._outgoing)
@@ -225,7 +225,7 @@ class AsteriskMachine:
         TenantRules(settings.tenants, settings.tenant)
         self.finish_comparison()
         self._parties.reload(settings.directions)
-        self.directory.reload(settings.agents, settings.agent_pattern)
+        self.directory.reload(settings.agents, settings.agent_pattern, settings.commands.device)
         self.rules.replace(settings.tenants, settings.tenant)
         self._settings = settings
         self.members.remap(self._time if time is None else time)

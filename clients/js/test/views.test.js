@@ -78,6 +78,30 @@ test("a call goes from incoming to its end", () => {
   assert.deepEqual(store.calls(), []);
 });
 
+test("a call goes on while it rings at a colleague who is consulted", () => {
+  const { store, call } = world();
+  const state = () => pick(store.call("1"), "state", "agent_id");
+  call("queue.joined", { queue_name: "sales" });
+  call("call.ringing", { agent_id: 7 });
+  call("call.answered", { agent_id: 7 });
+  call("call.hold", { agent_id: 7 });
+  call("call.ringing", { agent_id: 8 });
+  assert.deepEqual(state(), { state: "hold", agent_id: "7" });
+  call("call.unhold", { agent_id: 7 });
+  assert.deepEqual(state(), { state: "talking", agent_id: "7" });
+  call("call.transferred", { transfer_type: "attended", to_agent_id: "8" });
+  assert.deepEqual(state(), { state: "talking", agent_id: "8" });
+  call("call.ringing", { agent_id: 9 });
+  assert.deepEqual(state(), { state: "talking", agent_id: "8" });
+  call("call.transferred", { transfer_type: "blind", to_agent_id: "9" });
+  call("call.ringing", { agent_id: 9 });
+  assert.deepEqual(state(), { state: "ringing", agent_id: "9" });
+  call("call.answered", { agent_id: 9 });
+  call("queue.joined", { queue_name: "vip" });
+  call("call.ringing", { agent_id: 7 });
+  assert.deepEqual(state(), { state: "ringing", agent_id: "7" });
+});
+
 test("a queue without figures is counted from its calls and members", () => {
   const { store, publish } = world();
   for (const [user_id, state] of [["1", "available"], ["2", "available"], ["3", "away"], ["4", "talking"], ["5", "offline"]]) {

@@ -15,9 +15,19 @@ from callcenter_ws.remote import CommandFailed
 
 
 def hang_up(exchange: ExchangeState, command: CheckedCommand) -> Script:
-    """End a call: its first channel is hung up, or what is left of it. The end of the call proves it."""
+    """End a call: its first channel is hung up, or what is left of it. The end of the call proves it.
+
+    A call that rings at a phone of the asker, who is not in it otherwise, is rejected there: the caller goes on
+    waiting, and other phones go on ringing.
+    """
     payload = cast(HangUp, command.payload)
     call = exchange.call(command, payload.call_id)
+    if phones := exchange.called_phones(call, command.user_id):
+        yield Step(
+            [hangup_of(phone.name) for phone in phones],
+            proof=lambda _: not any(exchange.has_channel(phone) for phone in phones),
+        )
+        return None
     first = exchange.first_channel(call)
     channels = [first.name] if first is not None else [name for name in call.members.values() if name]
     if not channels:

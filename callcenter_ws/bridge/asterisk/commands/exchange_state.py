@@ -146,6 +146,17 @@ class ExchangeState:
                 return self._channel(uniqueid)
         return None
 
+    def called_phones(self, call: Call, user_id: str) -> list[Channel]:
+        """Return the phones of an agent at which a call rings; none of an agent who talks in it or has made it."""
+        if call.talks(user_id) or (call.caller is not None and call.caller.agent_id == user_id):
+            return []
+        legs = [key for key, leg in call.legs.items() if leg.state == "ringing" and leg.party.agent_id == user_id]
+        return [channel for key in legs if (channel := self._channel(key)) is not None]
+
+    def has_channel(self, channel: Channel) -> bool:
+        """Return whether a channel exists still."""
+        return self._channel(channel.uniqueid) is channel
+
     def first_channel(self, call: Call) -> Channel | None:
         """Return the channel with which a call began; None if it is gone."""
         return self._channel(call.unique_id) if call.unique_id in call.members else None
