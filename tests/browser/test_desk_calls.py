@@ -178,6 +178,60 @@ def test_a_consultation_and_its_end(desk: Desk, exchange: Exchange) -> None:
     call.wait("talking")
 
 
+def test_enter_takes_only_a_colleague_who_was_seen_to_be_free(desk: Desk, exchange: Exchange) -> None:
+    exchange.agent("fay", "Fay Keen", "311", state="talking")
+    exchange.agent("gil", "Gil Keen", "312", state="break")
+    call = desk.call()
+    call.talk()
+    desk.press("t")
+    desk.tab.type("dialog input", "keen")
+    desk.wait("dialog [role=status]", "Enter takes none")
+    desk.tab.key("Enter")
+    # Someone who becomes free now is not taken by a key that was meant for nothing.
+    exchange.publish("agent.state.changed", user_id="fay", username="Fay Keen", extension="311", state="available")
+    desk.wait("dialog [role=option][data-free=true]", "Fay Keen")
+    assert desk.tab.evaluate("document.querySelectorAll('dialog [aria-selected=true]').length") == 0
+    desk.tab.type("dialog input", "kee")
+    desk.wait("dialog [aria-selected=true]", "Fay Keen")
+    # It stays with the person, who is free no longer: another one has come to the first place.
+    exchange.publish("agent.state.changed", user_id="fay", username="Fay Keen", extension="311", state="ringing")
+    exchange.publish("agent.state.changed", user_id="gil", username="Gil Keen", extension="312", state="available")
+    desk.wait("dialog [role=option]:first-child", "Gil Keen")
+    assert desk.tab.evaluate("document.querySelectorAll('dialog [aria-selected=true]').length") == 0
+    desk.tab.key("Enter")
+    desk.press("ArrowDown")
+    desk.press("ArrowDown")
+    desk.wait("dialog [aria-selected=true]", "Fay Keen")
+    # One that was chosen by the arrow keys stays, free or not.
+    exchange.publish("agent.state.changed", user_id="gil", username="Gil Keen", extension="312", state="break")
+    desk.wait("dialog [role=option]:not([aria-selected=true])", "On a break")
+    desk.tab.key("Enter")
+    command = exchange.taken("call.transfer")
+    assert command["payload"] == {"call_id": call.id, "destination": "311"}
+    exchange.fail(command, "busy")
+    call.end()
+    call.wait("wrap-up")
+
+
+def test_a_result_that_is_too_late_says_so(desk: Desk) -> None:
+    typed, empty = desk.call(), desk.call()
+    for call in (typed, empty):
+        call.talk()
+        call.end()
+        call.wait("wrap-up")
+    desk.tab.type(typed.at("textarea"), "a note")
+    ended = (
+        "JSON.parse(sessionStorage['callcenter-ws.desk.wrap-ups']).map((one) => ({...one, ended: one.ended - 600_000}))"
+    )
+    desk.tab.evaluate(f"sessionStorage['callcenter-ws.desk.wrap-ups'] = JSON.stringify({ended})")
+    desk.tab.reload()
+    desk.wait(typed.at(".late"), "Too late")
+    assert desk.tab.evaluate(f"document.querySelector({json.dumps(typed.at('[value=say]'))}).ariaDisabled") == "true"
+    assert desk.tab.evaluate(f"document.querySelector({json.dumps(typed.at('textarea'))}).value") == "a note"
+    # Of one that has nothing in it nothing is lost.
+    desk.wait_gone(empty.at())
+
+
 def test_a_held_call_and_a_consultation_of_its_own(desk: Desk, exchange: Exchange) -> None:
     exchange.agent("di", "Di Colleague", "303")
     call = desk.call()

@@ -127,6 +127,7 @@ export function wrapUpCard(column, call) {
   const choices = actions.offered?.dispositions ?? [];
   const isFirst = column.wrapUps.list()[0]?.id === call.id;
   const busy = actions.isUnderWay("call.disposition", call.id);
+  const isLate = column.wrapUps.isLate(call);
   const isWrappingUp = column.own.agent?.state === "wrap_up" && actions.can("agent.state.set");
   return html`
     <article class="call" data-call=${call.id} data-state="wrap-up" tabindex="-1" aria-label=${spoken(text("desk.wrap_up.label", { who: whoOf(call) }))}>
@@ -136,9 +137,10 @@ export function wrapUpCard(column, call) {
       <form @submit=${column.said(call.id)}>
         ${choices.length ? dispositions(column, call, choices) : html`<label>${text("desk.wrap_up.code")}<input data-code=${call.id} required maxlength="64" .value=${call.code} @input=${column.coded(call.id)}></label>`}
         <label class="note">${text("desk.note")}<textarea rows="3" maxlength=${MAX_NOTE} data-note=${call.id} .value=${call.note} @input=${column.noted(call.id)}></textarea></label>
+        ${isLate ? html`<p class="late">${text("desk.wrap_up.late")}</p>` : nothing}
         <div class="buttons">
-          <button class="main" type="submit" value="say" aria-disabled=${busy ? "true" : nothing} aria-keyshortcuts=${isFirst ? keys.hint("say") : nothing}>${text("desk.wrap_up.say")}${isFirst ? keys.mark("say") : nothing}</button>
-          ${isWrappingUp ? html`<button type="submit" value="available" aria-disabled=${busy ? "true" : nothing}>${text("desk.wrap_up.available")}</button>` : nothing}
+          <button class="main" type="submit" value="say" aria-disabled=${busy || isLate ? "true" : nothing} aria-keyshortcuts=${isFirst ? keys.hint("say") : nothing}>${text("desk.wrap_up.say")}${isFirst ? keys.mark("say") : nothing}</button>
+          ${isWrappingUp ? html`<button type="submit" value="available" aria-disabled=${busy || isLate ? "true" : nothing}>${text("desk.wrap_up.available")}</button>` : nothing}
           <button type="button" data-action="skip" @click=${() => column.skip(call.id)}>${text("desk.wrap_up.skip")}</button>
         </div>
       </form>

@@ -14,6 +14,9 @@ import { EarlierCalls } from "./earlier.js";
 import { OwnCalls } from "./own_calls.js";
 import { WrapUps } from "./wrap_ups.js";
 
+/** How often it looks whether a result has become too late. */
+const LATE_MS = 10_000;
+
 /** @typedef {import("./own_calls.js").OwnCall} OwnCall */
 
 export class CallColumn {
@@ -52,6 +55,7 @@ export class CallColumn {
     client.on("status", () => this.#draw());
     client.on("rebuilt", () => this.#draw());
     addCallKeys(this);
+    setInterval(() => this.wrapUps.list().length && this.#draw(), LATE_MS);
     this.#draw();
   }
 
@@ -110,7 +114,7 @@ export class CallColumn {
   async say(id, thenAvailable = false) {
     const { actions } = this.context;
     const kept = this.wrapUps.of(id);
-    if (!kept || actions.isUnderWay("call.disposition", id)) return;
+    if (!kept || actions.isUnderWay("call.disposition", id) || this.wrapUps.isLate(kept)) return;
     if (!kept.code) {
       this.context.announce(text("desk.wrap_up.choose"));
       /** @type {HTMLElement | null} */ (this.#root.querySelector(`[data-call="${CSS.escape(id)}"] fieldset input, [data-code="${CSS.escape(id)}"]`))?.focus();
@@ -170,6 +174,7 @@ export class CallColumn {
     const calls = this.list();
     const { client, actions } = this.context;
     this.wrapUps.follow(calls);
+    this.wrapUps.expire();
     const present = new Set(calls.map(({ id }) => id));
     if (client.status.state === "live") {
       this.consultations.keep(present);

@@ -72,8 +72,14 @@ export function targets(client, wanted) {
  */
 export function chooseTarget({ client }, title, choose, signal) {
   let wanted = "";
-  /** The key of the one that Enter takes. */
+  /** The key of the one that Enter takes; empty: none, as where no one is free. */
   let active = "";
+  /** Whether the arrow keys have chosen it. */
+  let isChosen = false;
+  /** Whether another one has not been looked for since the list was opened or filtered. */
+  let isFirst = true;
+  /** The order of the rows while the mouse is over them: a click does not meet another one than was seen. @type {string[] | null} */
+  let held = null;
   /** @type {Target[]} */
   let shown = [];
   const ended = new AbortController();
@@ -89,24 +95,35 @@ export function chooseTarget({ client }, title, choose, signal) {
     if (event.key === "ArrowDown" || event.key === "ArrowUp") {
       const next = shown[Math.min(shown.length - 1, Math.max(0, at + (event.key === "ArrowDown" ? 1 : -1)))];
       active = next?.key ?? "";
+      isChosen = true;
       dialog.update();
       dialog.element.querySelector("[aria-selected=true]")?.scrollIntoView({ block: "nearest" });
     } else if (event.key === "Enter" && shown[at]) take(shown[at]);
     else return;
     event.preventDefault();
   };
+  const hold = () => {
+    held = shown.map((one) => one.key);
+  };
+  const release = () => {
+    held = null;
+    dialog.update();
+  };
   const content = () => {
     const found = targets(client, wanted);
-    shown = found.slice(0, MAX_SHOWN);
-    if (!shown.some((one) => one.key === active)) active = shown[0]?.key ?? "";
+    shown = inOrder(found, held).slice(0, MAX_SHOWN);
+    if (isFirst) active = shown.find(({ free }) => free)?.key ?? "";
+    isFirst = false;
+    // Enter takes the one that was seen, or none: not one that has come to its place, nor one that is free no longer.
+    if (!shown.some(({ key, free }) => key === active && (free || isChosen))) active = "";
     const at = shown.findIndex((one) => one.key === active);
     return html`
       <label>${text("desk.target.filter")}
-        <input autofocus type="text" role="combobox" aria-expanded="true" aria-controls="targets" aria-autocomplete="list" aria-activedescendant=${at < 0 ? nothing : `target-${at}`} autocomplete="off" spellcheck="false" .value=${wanted}
-          @keydown=${key} @input=${(/** @type {Event} */ event) => { wanted = /** @type {HTMLInputElement} */ (event.target).value; active = ""; dialog.update(); }}>
+        <input autofocus type="text" role="combobox" aria-expanded="true" aria-controls="targets" aria-autocomplete="list" aria-activedescendant=${at < 0 ? nothing : idOf(active)} autocomplete="off" spellcheck="false" .value=${wanted}
+          @keydown=${key} @input=${(/** @type {Event} */ event) => { wanted = /** @type {HTMLInputElement} */ (event.target).value; isFirst = true; isChosen = false; dialog.update(); }}>
       </label>
-      <ul id="targets" role="listbox" aria-label=${title} class="targets">${repeat(shown, (one) => one.key, (one, index) => row(one, index, one.key === active, take))}</ul>
-      ${shown.length ? nothing : html`<p class="quiet" role="status">${text("desk.target.none")}</p>`}
+      <ul id="targets" role="listbox" aria-label=${title} class="targets" @pointerenter=${hold} @pointerleave=${release}>${repeat(shown, (one) => one.key, (one) => row(one, one.key === active, take))}</ul>
+      <p class="quiet" role="status">${!shown.length ? text("desk.target.none") : active ? nothing : text("desk.target.busy")}</p>
       ${found.length > shown.length ? html`<p class="quiet">${text("desk.target.more", { n: found.length - shown.length })}</p>` : nothing}
       <p class="quiet">${text("desk.target.hint")}</p>`;
   };
@@ -118,9 +135,19 @@ export function chooseTarget({ client }, title, choose, signal) {
   dialog.closed.then(() => ended.abort());
 }
 
-/** @param {Target} target @param {number} index @param {boolean} isActive @param {(target: Target) => void} take */
-const row = (target, index, isActive, take) => html`
-  <li role="option" id=${`target-${index}`} aria-selected=${isActive ? "true" : "false"} data-kind=${target.kind} data-free=${target.free ? "true" : "false"} data-number=${target.number} @click=${() => take(target)}>
+/** Return targets in the order of these keys, and the others after them. @param {Target[]} found @param {string[] | null} keys */
+function inOrder(found, keys) {
+  if (!keys) return found;
+  const place = new Map(keys.map((key, at) => [key, at]));
+  return [...found].sort((one, other) => (place.get(one.key) ?? keys.length) - (place.get(other.key) ?? keys.length));
+}
+
+/** @param {string} key */
+const idOf = (key) => `target-${encodeURIComponent(key)}`;
+
+/** @param {Target} target @param {boolean} isActive @param {(target: Target) => void} take */
+const row = (target, isActive, take) => html`
+  <li role="option" id=${idOf(target.key)} aria-selected=${isActive ? "true" : "false"} data-kind=${target.kind} data-free=${target.free ? "true" : "false"} data-number=${target.number} @click=${() => take(target)}>
     <span class="mark" aria-hidden="true"></span>
     <strong>${target.kind === "number" ? text("desk.target.number") : html`<bdi>${target.name}</bdi>`}</strong>
     <span class="number"><bdi>${target.number}</bdi></span>

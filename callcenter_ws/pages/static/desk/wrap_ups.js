@@ -5,7 +5,7 @@ import { tab } from "../staff/memory.js";
 const KEY = "desk.wrap-ups";
 const MAX_KEPT = 20;
 /** For how long the gateway takes the result of a call that has ended. */
-export const MAX_AGE_MS = 600_000;
+const MAX_AGE_MS = 600_000;
 /** What is that old is of another day. */
 const FORGET_MS = 8 * 3600_000;
 
@@ -41,6 +41,19 @@ export class WrapUps {
   /** Return the calls that have ended and of which nothing was said, newest first. @returns {WrapUp[]} */
   list() {
     return this.#kept.filter(({ user, ended }) => user === this.#user && ended !== null).reverse();
+  }
+
+  /** Whether the gateway takes the result of a call no longer. @param {WrapUp} call */
+  isLate({ ended }) {
+    return ended !== null && this.#client.now() - ended >= MAX_AGE_MS;
+  }
+
+  /** Forget the calls that have ended too long ago, and of which nothing was chosen or typed. */
+  expire() {
+    const kept = this.#kept.filter((one) => one.code || one.note.trim() || !this.isLate(one));
+    if (kept.length === this.#kept.length) return;
+    this.#kept = kept;
+    this.#save();
   }
 
   /** @param {string} id */
