@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 IDLE, MEMORY, NEW_DAY, NEW_EPOCH = "idle", "memory", "new_day", "new_epoch"
 
 DROP_REASONS = (IDLE, MEMORY, NEW_DAY, NEW_EPOCH)
-"""Why the calls of a tenant are dropped: nobody asks; too many calls of all tenants; a day or a history began."""
+"""Why the calls of a tenant are dropped: no user asks; too many calls of all tenants; a day or a history began."""
 
 
 @dataclass(slots=True)
