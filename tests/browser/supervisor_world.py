@@ -11,6 +11,9 @@ from browser_driver import Context, Tab
 from desk_world import BEFORE, DeskWorld
 
 SETTINGS = """
+[public]
+enabled = true
+
 [commands]
 enabled = true
 

@@ -86,8 +86,9 @@ def test_the_whole_is_seen_in_one_browser(demo: Demo, context: Context) -> None:
     assert supervisor.tab.evaluate("location.pathname") == "/supervisor"
     supervisor.tab.evaluate("location.hash = '#agents'")
     supervisor.wait("tr[data-key='agent-01']", "alking")
-    supervisor.tab.evaluate("location.hash = '#live'")
-    supervisor.wait("#live", "chat.message")
+    supervisor.tab.evaluate("location.hash = '#chats'")
+    supervisor.click("tr[data-part=assigned]:not([data-key=chat-demo]) a")
+    supervisor.wait(".detail .log", REPLY)
     wallboard.tab.wait_for("location.pathname === '/wallboard' && document.body.innerText.includes('support')")
     for one in (shop, desk, supervisor, wallboard):
         assert one.tab.csp_violations == []

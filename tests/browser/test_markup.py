@@ -181,6 +181,7 @@ def test_the_supervisors_page(world: ClientWorld, context: Context, signed_in_ag
         f"queues/${{encodeURIComponent({queue})}}": "document.querySelector('.detail .inner')",
         "agents": "document.querySelector('.agents tbody a')",
         f"agents/${{encodeURIComponent({user})}}": "document.querySelector('.detail .facts')",
+        "chats": "document.querySelector('.chats tbody a')",
         "today": "document.querySelector('table.day')",
         "alerts": "document.querySelector('.cards .title')",
         "sources": "document.querySelector('#sources .empty, .sources tbody tr')",

@@ -80,7 +80,7 @@ def test_a_queue_shows_its_waiting_calls_and_members(world: SupervisorWorld, con
 def test_sections_are_reached_by_the_address_the_keyboard_and_links(world: SupervisorWorld, context: Context) -> None:
     tab = world.show(context, "#sources")
     tab.wait_for("document.querySelector('main > section')?.id === 'sources'")
-    for key, section in (("2", "agents"), ("4", "alerts"), ("6", "live"), ("1", "queues")):
+    for key, section in (("2", "agents"), ("3", "chats"), ("7", "live"), ("1", "queues")):
         press(tab, key)
         tab.wait_for(f"document.querySelector('main > section').id === '{section}' && location.hash === '#{section}'")
         assert tab.evaluate(TITLE) == "section-title"

@@ -40,6 +40,7 @@ COMPOSED = (
     "supervisor.agent.",
     "supervisor.badge.",
     "supervisor.call_state.",
+    "supervisor.chats.",
     "supervisor.day.",
     "supervisor.direction.",
     "supervisor.figure.",

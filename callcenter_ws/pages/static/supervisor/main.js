@@ -17,6 +17,7 @@ import { followUpdates } from "../wallboard/update.js";
 import { ageOf, clockOf } from "./age.js";
 import { AgentsSection } from "./agents.js";
 import { AlertsSection } from "./alerts.js";
+import { ChatsSection } from "./chats.js";
 import { Limits } from "./limits.js";
 import { notices } from "./notices.js";
 import { QueuesSection } from "./queues.js";
@@ -33,7 +34,8 @@ import { TodaySection } from "./today.js";
  * @typedef {{client: import("../client.js").Client, actions: Actions, limits: Limits, draw: () => void, soon: () => void,
  *   shownNow: () => number, isOld: () => boolean, confirmHangup: (call: any) => void}} Context
  */
-/** @typedef {{template: (item: string | null) => unknown, badge?: () => number, open?: (fragment: string) => void, focusFilter?: () => void}} Section */
+/** @typedef {{template: (item: string | null) => unknown, badge?: () => number, open?: (fragment: string) => void, focusFilter?: () => void,
+ *   drawn?: (item: string | null) => void}} Section */
 
 /** Changes of the state are drawn at most so often. */
 const DRAW_MS = 250;
@@ -41,6 +43,8 @@ const DRAW_MS = 250;
 const BADGE_MS = 1000;
 /** A dead line is noticed after ten seconds. */
 const HEARTBEAT = { idleMs: 5000, answerMs: 5000 };
+/** Sections whose badge warns; those of the others tell of a breach. */
+const WARNING = new Set(["agents", "chats"]);
 const ROLES = new Set(["supervisor", "admin"]);
 
 applyTheme();
@@ -82,6 +86,7 @@ class Page {
     this.#sections = {
       queues,
       agents: new AgentsSection(context),
+      chats: new ChatsSection(context),
       today: new TodaySection(context),
       alerts: new AlertsSection(context),
       sources: new SourcesSection(context),
@@ -112,7 +117,7 @@ class Page {
   /** The whole state is new: the views of it are made in tasks of their own, before they are drawn. */
   async #rebuilt() {
     const { store } = this.#client;
-    for (const view of [() => store.agents(), () => store.calls(), () => store.queues()]) {
+    for (const view of [() => store.agents(), () => store.calls(), () => store.queues(), () => store.chats()]) {
       await nextTask();
       view();
     }
@@ -178,6 +183,7 @@ class Page {
     this.#drawnAt = performance.now();
     const focused = /** @type {HTMLElement | null} */ (document.activeElement);
     render(this.#template(), root);
+    this.#sections[this.#route.section].drawn?.(this.#route.item);
     // A row that was moved to its new place loses the focus.
     if (focused && focused !== document.body && document.activeElement === document.body && root.contains(focused)) focused.focus({ preventScroll: true });
   }
@@ -211,7 +217,8 @@ class Page {
   #badge(name) {
     const n = this.#badges[name];
     if (!n) return nothing;
-    return html`<span class="badge" data-severity=${name === "agents" ? 1 : 2}><span class="mark" data-severity=${name === "agents" ? 1 : 2}></span>${count(n)}<span class="unseen"> ${text(`supervisor.badge.${name}`, { n })}</span></span>`;
+    const severity = WARNING.has(name) ? 1 : 2;
+    return html`<span class="badge" data-severity=${severity}><span class="mark" data-severity=${severity}></span>${count(n)}<span class="unseen"> ${text(`supervisor.badge.${name}`, { n })}</span></span>`;
   }
 
   #section() {

@@ -42,8 +42,10 @@ export function notices(context) {
 /** Buttons that are not there are explained once. @param {Context} context */
 function commandsNote({ client, actions }) {
   const { section } = routeOf(location.hash);
-  if (client.status.as_of === null || (section !== "agents" && section !== "queues")) return nothing;
-  if (!actions.offered?.names.length) return html`<p class="note quiet" data-note="commands">${text("supervisor.commands_off")}</p>`;
+  if (client.status.as_of === null || !["agents", "queues", "chats"].includes(section)) return nothing;
+  if (!actions.offered?.names.length) return html`<p class="note quiet" data-note="commands">${text(section === "chats" ? "supervisor.commands_off.chats" : "supervisor.commands_off")}</p>`;
+  // The gateway itself carries out what concerns chats.
+  if (section === "chats") return nothing;
   const possible = ["agent.state.set", "call.hangup", "call.monitor"].some((name) => actions.can(name));
   return possible ? nothing : html`<p class="note quiet" data-note="commands">${text("supervisor.commands_none")}</p>`;
 }

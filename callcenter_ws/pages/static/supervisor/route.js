@@ -1,6 +1,6 @@
-// Which section is shown, and of it which queue, agent or call: what the fragment of the address says.
+// Which section is shown, and of it which queue, agent, chat or call: what the fragment of the address says.
 
-export const SECTIONS = /** @type {const} */ (["queues", "agents", "today", "alerts", "sources", "live", "search"]);
+export const SECTIONS = /** @type {const} */ (["queues", "agents", "chats", "today", "alerts", "sources", "live", "search"]);
 
 /** @typedef {(typeof SECTIONS)[number]} SectionName */
 /** @typedef {{section: SectionName, item: string | null}} Route */
