@@ -18,6 +18,7 @@ import { mountFigures } from "./figures.js";
 import { missing } from "./missing.js";
 import { mountNotifications } from "./notifications.js";
 import { beforeSignOut } from "./sign_out.js";
+import { SourcesDown } from "./sources_down.js";
 import { OwnState } from "./state.js";
 
 /**
@@ -40,6 +41,7 @@ render(
     <div id="head"></div>
     <main>
       <h1 class="unseen">${text("desk.title")}</h1>
+      <div id="down"></div>
       <section id="state" aria-label=${text("desk.state.title")}></section>
       <section id="calls" aria-label=${text("desk.calls")}></section>
       <section id="chats"></section>
@@ -50,13 +52,15 @@ render(
 );
 const announcer = new Announcer();
 const place = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
-const places = { head: place("head"), actions: place("actions") };
+const places = { head: place("head"), actions: place("actions"), down: place("down") };
 
 // Notifications are acknowledged when the user dismisses them.
 const client = openClient({ acknowledge: "manual" });
 startClock(() => client.now());
 const changed = onceAFrame(() => {
   root.toggleAttribute("data-old", isOld(client));
+  root.toggleAttribute("data-down", down.isAll);
+  render(down.view(), places.down);
   render(head.view(attention.view()), places.head);
   render(html`${actions.view()}${announcer.view()}`, places.actions);
 });
@@ -83,6 +87,7 @@ const context = {
     changed();
   },
 };
+const down = new SourcesDown(client, context);
 const own = new OwnState(place("state"), context);
 new CallColumn(place("calls"), context, own, (ringing) => attention.rings(ringing));
 mountChats(place("chats"), context);

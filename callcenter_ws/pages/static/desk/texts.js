@@ -7,6 +7,10 @@ addTexts({
   "desk.calls": "Calls",
   "desk.side": "Notifications and figures",
 
+  "desk.source_down": "{source} has not been connected since {time}: what is shown of calls and states is of then.",
+  "desk.source_down.announced": "{source} is not connected. What is shown of calls and states may be old.",
+  "desk.source_up": "{source} is connected again",
+
   "desk.state.title": "My state",
   "desk.state.set": "Change my state",
   "desk.state.for": "for",
@@ -122,8 +126,8 @@ addTexts({
   "desk.attention.rings": "☎ {who} is calling",
   "desk.sound.on": "Sound: on",
   "desk.sound.off": "Sound: off",
-  "desk.sound.locked": "Sound: on, after a click",
-  "desk.notify": "Turn on notifications",
+  "desk.sound.locked": "Sound: after a click",
+  "desk.notify": "Notify me",
 
   "desk.missing": "Not possible now",
   "desk.missing.hint": "No phone system that is connected does these, or they are not for your role. They are done at the phone.",

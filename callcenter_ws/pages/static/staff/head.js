@@ -73,7 +73,7 @@ export class Head {
     const values = { since, reason: reason?.text ? isolated(reason.text) : "" };
     return html`
       <div class="link" data-state=${state}>
-        <p class="mark"><span aria-hidden="true">${text(`link.${state}`, values)}${state === "offline" && retry_at !== null ? html` · ${text("link.retry")} ${until(retry_at)}` : nothing}</span>
+        <p class="mark"><span aria-hidden="true">${text(`link.${state}`, values)}${state === "offline" && retry_at !== null ? html` <span class="retry">· ${text("link.retry")} ${until(retry_at)}</span>` : nothing}</span>
         <span class="unseen" role="status">${text(`link.announced.${state}`, values)}</span></p>
         ${state === "stopped"
           ? html`<button class="small" data-action="again" @click=${() => location.reload()}>${text("live.again")}</button>`
