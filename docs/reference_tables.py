@@ -192,12 +192,14 @@ FIXED_LIMITS: Sequence[tuple[str, str, str, str]] = (
         "calls of today of a tenant",
         "the oldest are forgotten; ``incomplete_since`` says it",
     ),
+    ("call_log.day", "MAX_BYTES", "bytes of memory that these take, about", "the same"),
     (
         "call_log.service",
         "MAX_CALLS_IN_ALL",
         "the same of all tenants in a process",
         "those of a tenant are read again",
     ),
+    ("call_log.service", "MAX_BYTES_IN_ALL", "bytes of memory that the calls of all tenants take, about", "the same"),
     ("call_log.service", "IDLE_SECONDS", "seconds without a request for the calls of a tenant", "the same"),
     (
         "call_log.day",

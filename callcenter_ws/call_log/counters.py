@@ -15,7 +15,7 @@ class CallLogCounters:
     """For the metrics.
 
     Attributes:
-        tenants, calls: those in memory now.
+        tenants, calls: those in memory now; ``memory``: about how many bytes the calls take.
         read: events that were read from the store; ``followed``: those that were taken over as they were delivered.
         forgotten: calls of today that were removed because their tenant has too many.
         unreadable: events that this version cannot read.
@@ -24,6 +24,7 @@ class CallLogCounters:
 
     tenants: int = 0
     calls: int = 0
+    memory: int = 0
     read: int = 0
     followed: int = 0
     forgotten: int = 0

@@ -11,12 +11,15 @@ import msgspec
 from callcenter_ws.call_log.callers import caller_key, digits_of
 from callcenter_ws.call_log.counters import CallLogCounters
 from callcenter_ws.call_log.record import CallRecord
-from callcenter_ws.call_log.step import CALL_TYPES, NAME_TYPES, Facts, Step, agent_name_of, step_of
+from callcenter_ws.call_log.step import CALL_TYPES, NAME_TYPES, Facts, Step, agent_name_of, memory_of, step_of
 from callcenter_ws.events.publication import Publication
 from callcenter_ws.statistics.records import NEVER
 
 MAX_CALLS: Final = 50_000
 """Calls of a tenant that are kept; above that, the oldest is removed first, and the answers say so."""
+
+MAX_BYTES: Final = 536_870_912
+"""Memory of a tenant's calls, about; above that, the oldest is removed first, too."""
 
 MAX_STEPS = 100
 """Events of a call that are kept for those who may not see all of them; of more, the middle ones are removed."""
@@ -41,12 +44,14 @@ class Call(msgspec.Struct, eq=False, gc=False):
         record: what a user sees who may see all of its events.
         steps: its events, in the order of the stream.
         queues: the queues of its events by which it is decided who may see them; None: an event without one.
+        memory: about how many bytes the steps take.
     """
 
     seq: int
     record: CallRecord
     steps: tuple[Step, ...] = ()
     queues: tuple[str | None, ...] = ()
+    memory: int = 0
     # Not a tuple, which the garbage collector would scan until it has seen it once.
     _text: str | None = None
     _digits: str = ""
@@ -57,10 +62,12 @@ class Call(msgspec.Struct, eq=False, gc=False):
         self.record.apply(step)
         self._share_texts(step)
         self.steps = (*self.steps, step)
+        self.memory += memory_of(step)
         if step.queue_name not in self.queues:
             self.queues = (*self.queues, step.queue_name)
         if len(self.steps) > MAX_STEPS:
             middle = MAX_STEPS // 2
+            self.memory -= memory_of(self.steps[middle])
             self.steps = (*self.steps[:middle], *self.steps[middle + 1 :])
 
     def _share_texts(self, step: Step) -> None:
@@ -111,6 +118,7 @@ class CallDay:
 
     Attributes:
         incomplete_since: calls that began before this instant may be missing; None: none is.
+        memory: about how many bytes the calls take.
         names: of agents, by id.
         by_caller: the calls of each caller, oldest first. Tuples, which the garbage collector does not scan for long,
             except for the callers of very many calls.
@@ -127,6 +135,7 @@ class CallDay:
         self.start, self.end, self.label = start, end, label
         self.seq = seq
         self.incomplete_since: int | None = None
+        self.memory = 0
         self.calls: dict[str, Call] = {}
         # The same by their first events, the oldest first.
         self._order: deque[Call] = deque()
@@ -170,13 +179,18 @@ class CallDay:
             call = self.calls[event.call_id] = Call(publication.seq, CallRecord(event.call_id, step.at))
             self._order.append(call)
             self._counters.calls += 1
-        known = call.record.caller_id
+        known, memory = call.record.caller_id, call.memory
         call.apply(step)
+        self._use(call.memory - memory)
         self._keep_name(step)
         if known is None and call.record.caller_id is not None:
             self._add_caller(call)
-        if len(self.calls) > MAX_CALLS:
+        while len(self.calls) > MAX_CALLS or (self.memory > MAX_BYTES and len(self.calls) > 1):
             self._forget_oldest()
+
+    def _use(self, memory: int) -> None:
+        self.memory += memory
+        self._counters.memory += memory
 
     def _shared(self, text: str) -> str:
         """Return a text that is equal, and in memory once: few queues and agents are named by many events."""
@@ -207,6 +221,7 @@ class CallDay:
         call = self._order.popleft()
         del self.calls[call.record.call_id]
         self._counters.calls -= 1
+        self._use(-call.memory)
         self._remove_caller(call)
         if call.is_of(self.start):
             self._counters.forgotten += 1

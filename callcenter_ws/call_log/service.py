@@ -22,6 +22,9 @@ IDLE_SECONDS: Final = 3_600.0
 MAX_CALLS_IN_ALL: Final = 200_000
 """Calls of all tenants; above that, those of the tenant are dropped for which users have not asked for the longest."""
 
+MAX_BYTES_IN_ALL: Final = 1_073_741_824
+"""Memory of the calls of all tenants, about; above that, the same."""
+
 MAX_FOLLOWED: Final = 256
 """Delivered events that are applied at once; of more, all are left to the next request, which reads them in slices."""
 
@@ -159,7 +162,7 @@ class CallLog:
     def _limit(self) -> None:
         """Drop the calls of tenants, until there are not too many in all; those of the last stay."""
         for day in list(self._days.values())[:-1]:
-            if self.counters.calls <= MAX_CALLS_IN_ALL:
+            if self.counters.calls <= MAX_CALLS_IN_ALL and self.counters.memory <= MAX_BYTES_IN_ALL:
                 break
             if not day.is_reading:
                 self._drop(day.tenant_id, MEMORY)
@@ -178,6 +181,7 @@ class CallLog:
         day = self._days.pop(tenant_id, None)
         if day is not None:
             self.counters.calls -= len(day)
+            self.counters.memory -= day.memory
             self.counters.tenants = len(self._days)
             self.counters.dropped[reason] += 1
 

@@ -16,6 +16,15 @@ MAX_TEXT = 255
 MAX_NOTE = 1_000
 """Characters of a note that are kept."""
 
+MAX_WORD = 32
+"""Characters of a reason that are kept: the ones that count are shorter."""
+
+MAX_INSTANT = 64
+"""Characters of an instant with a meaning; a longer one is dropped."""
+
+STEP_BYTES = 300
+"""Memory of a step without its texts, about."""
+
 _Id = str | int | None
 
 
@@ -146,10 +155,27 @@ def step_of(publication: Publication, shared: Callable[[str], str]) -> Step:
     else:
         facts.caller_name, facts.agent_name = _cut(facts.caller_name, MAX_TEXT), _cut(facts.agent_name, MAX_TEXT)
         facts.direction = None if facts.direction is None else shared(facts.direction)
+        if facts.started_at is not None and len(facts.started_at) > MAX_INSTANT:
+            facts.started_at = None
+        if isinstance(facts, Left):
+            facts.reason = _cut(facts.reason, MAX_WORD)
+        elif isinstance(facts, Ended):
+            facts.ended_by = _cut(facts.ended_by, MAX_WORD)
     received = event.received_ms
     at = max(min(timestamp_ms(event.timestamp), received + AHEAD_MS), received - MAX_SECONDS_MS)
     queue_name = None if event.queue_name is None else shared(event.queue_name)
     return Step(event.type, facts, at, received, queue_name, event.agents)
+
+
+def memory_of(step: Step) -> int:
+    """Return about how many bytes a step takes, as if it shared no text with others."""
+    facts = step.facts
+    texts: tuple[_Id, ...]
+    if isinstance(facts, Disposed):
+        texts = facts.code, facts.label, facts.note
+    else:
+        texts = facts.caller_id, facts.caller_name, facts.destination, facts.agent_name
+    return STEP_BYTES + 2 * sum([len(text) for text in texts if isinstance(text, str)])
 
 
 def agent_name_of(publication: Publication) -> tuple[str, str] | None:

@@ -23,7 +23,7 @@ from callcenter_ws.call_log.query import CallFilter, _Search, find
 from callcenter_ws.call_log.record import CallRecord
 from callcenter_ws.call_log.service import CallLog
 from callcenter_ws.call_log.slices import Slices
-from callcenter_ws.call_log.step import Facts, Step
+from callcenter_ws.call_log.step import Facts, Step, memory_of
 from callcenter_ws.call_log.visible import Viewer
 from callcenter_ws.events.catalogue import CATALOGUE
 from callcenter_ws.events.principal import Principal, Role
@@ -387,6 +387,34 @@ def test_the_oldest_calls_of_a_tenant_with_too_many_are_forgotten(
     assert set(day.by_caller) == {"6", "7", "8"}
 
 
+def test_the_oldest_calls_are_forgotten_if_they_take_too_much_memory(
+    world: CallWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(day_module, "MAX_BYTES", 100_000)
+    assert world.ids() == []
+    for number in range(20):
+        world.publish("call.incoming", f"c{number}", caller_id="1", destination="2")
+        for name in range(30):
+            world.publish("call.hold", f"c{number}", caller_name=f"{name}" * 100, ended_by="x" * 5_000)
+    (day,) = world.call_log._days.values()
+    assert day.memory == sum(memory_of(step) for call in day.calls.values() for step in call.steps) <= 100_000
+    assert world.call_log.counters.memory == day.memory
+    response = world.calls().json
+    assert 1 < len(response["calls"]) < 20
+    assert response["incomplete_since"] == response["calls"][-1]["started_at"]
+    world.clock.advance(2 * service.IDLE_SECONDS)
+    assert world.call_log.counters.memory == 0
+
+
+def test_texts_of_events_that_have_no_meaning_are_not_kept(world: CallWorld) -> None:
+    assert world.ids() == []
+    long = "2027-01-15T08:00:00." + "0" * 5_000 + "Z"
+    world.publish("call.incoming", "c1", caller_id="1", destination="2", started_at=long)
+    world.publish("call.ended", "c1", duration=1, ended_by="x" * 5_000)
+    (day,) = world.call_log._days.values()
+    assert max(len(repr(step.facts)) for step in day.calls["c1"].steps) < 500
+
+
 def test_calls_of_tenants_about_which_no_one_asks_are_dropped(world: CallWorld) -> None:
     world.answered_call("c1")
     assert world.ids() == ["c1"]
@@ -409,6 +437,10 @@ def test_with_too_many_calls_in_all_the_tenant_asked_about_the_least_recently_is
         assert len(world.ids(f"supervisor:{tenant}:boss")) == 2
     assert (counters.tenants, counters.calls, counters.dropped["memory"]) == (1, 2, 1)
     assert len(world.ids()) == 2
+    monkeypatch.setattr(service, "MAX_CALLS_IN_ALL", 30)
+    monkeypatch.setattr(service, "MAX_BYTES_IN_ALL", counters.memory + 1)
+    assert len(world.ids(f"supervisor:{OTHER}:boss")) == 2
+    assert (counters.tenants, counters.calls, counters.dropped["memory"]) == (1, 2, 3)
 
 
 def test_no_timer_is_left_when_the_process_ends(world: CallWorld) -> None:
