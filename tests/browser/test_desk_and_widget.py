@@ -62,6 +62,8 @@ def test_a_chat_from_its_begin_to_its_end(world: WidgetWorld, desk: Tab, shop: W
     wait_for_text(desk, ".waiting .said", "Where is my order?")
     desk.click(".waiting [data-command='chat.accept']")
     desk.wait_for(f"document.activeElement.closest('[data-chat]')?.dataset.chat === {json.dumps(session)}")
+    # The name of the agent comes with the first message.
+    shop.wait_text("An agent has joined")
     desk.call("Input.insertText", text="It comes tomorrow.")
     shop.wait_text("typing")
     desk.key("Enter")

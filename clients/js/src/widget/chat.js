@@ -47,7 +47,7 @@ export function chatOf({ url, tenant, connect, kept: storage, tab, token, queue,
   let link = null;
   /** @type {import("./storage.js").Shown[]} */
   let log = [];
-  /** @type {string | null} */
+  /** The name of the agent who has the chat, empty as long as it is not known. @type {string | null} */
   let agent = null;
   /** Who is typing. @type {{name: string | null} | null} */
   let typist = null;
@@ -258,7 +258,7 @@ export function chatOf({ url, tenant, connect, kept: storage, tab, token, queue,
     if (chat) {
       log = joined(log, chat.messages);
       // An assignment does not always say the name; the agent's messages do.
-      agent = chat.agent_name ?? chat.messages.filter(({ payload }) => payload.sender_id === chat.agent_id).pop()?.payload.sender_name ?? null;
+      agent = chat.agent_name ?? chat.messages.filter(({ payload }) => payload.sender_id === chat.agent_id).pop()?.payload.sender_name ?? (chat.agent_id === null ? null : "");
       kept.unsent = withoutPublished(kept.unsent, chat.messages);
       // A node that is behind has perhaps not known it a moment ago.
       Object.assign(kept, { started: true, ended: false });

@@ -175,14 +175,14 @@ export function viewOf({ chat, say, language, options, nonce, tab, isAvailable, 
     if (!host.isConnected && document.body) document.body.append(host);
 
     const isOffline = phase === "none" && !isAvailable();
-    const name = (/** @type {string | null} */ given) => given ?? agent ?? say("agent");
+    const name = (/** @type {string | null} */ given) => given || agent || say("agent");
     const mayEnd = phase === "chat" && lines.some((line) => line.state === "published");
-    setText(about, phase === "chat" && agent !== null ? say("talking", { name: agent }) : phase === "ended" ? say("ended") : phase === "chat" && state.offline === null && !isRefused && mayEnd ? say("waiting") : say(isAvailable() ? "online" : "away"));
+    setText(about, phase === "chat" && agent !== null ? (agent ? say("talking", { name: agent }) : say("accepted")) : phase === "ended" ? say("ended") : phase === "chat" && state.offline === null && !isRefused && mayEnd ? say("waiting") : say(isAvailable() ? "online" : "away"));
     setText(greeting, isOffline || state.offline !== null ? (options.offlineText ?? say("offline_text")) : (options.greeting ?? say("greeting")));
     const isAdded = log.show(lines);
     setText(typist, state.typist ? say("typing", { name: name(state.typist.name) }) : "");
     setShown(typist, state.typist !== null && phase === "chat" && !state.isCut);
-    const isDone = state.offline !== null && agent === null;
+    const isDone = state.offline !== null && !agent;
     setText(done, isDone ? say("offline_done", { email: state.offline ?? "" }) : "");
     setShown(done, isDone);
     setShown(refused, isRefused);
