@@ -134,7 +134,7 @@ def test_a_rejected_call_and_no_focus_taken_from_who_types(desk: Desk, exchange:
     desk.tab.evaluate("document.querySelector('[name=number]').focus()")
     call = desk.call()
     call.ring()
-    desk.wait("#actions [role=status]", "Zoé Dupont is calling")
+    desk.wait(".announcer", "Zoé Dupont is calling")
     assert desk.tab.evaluate("document.activeElement.name") == "number"
     # A letter is typed, Alt with it does something.
     desk.press("r")

@@ -55,7 +55,7 @@ export const TEXTS = {
   "word.waiting": "MANY",
   "word.longest_wait": "LONG",
   "word.service_level_30m": "LOW",
-  "word.agents": "NOBODY",
+  "word.agents": "NO AGENTS",
   "word.abandon_rate_30m": "HIGH",
   "word.alert": "ALERT",
   "severity.1": "warning",

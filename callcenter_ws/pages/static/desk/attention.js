@@ -165,7 +165,7 @@ export class Attention {
     const canNotify = !embedder() && "Notification" in window && Notification.permission === "default";
     return html`
       <div class="attention">
-        <button class="small" data-setting="sound" data-ready=${this.#sound.isPossible ? "true" : "false"} aria-pressed=${on ? "true" : "false"} @click=${this.#toggle}>${text(!on ? "desk.sound.off" : this.#sound.isPossible ? "desk.sound.on" : "desk.sound.locked")}</button>
+        <button class="small" data-setting="sound" data-ready=${this.#sound.isPossible ? "true" : "false"} @click=${this.#toggle}>${text(!on ? "desk.sound.off" : this.#sound.isPossible ? "desk.sound.on" : "desk.sound.locked")}</button>
         ${canNotify ? html`<button class="small" data-action="notify" @click=${this.#permit}>${text("desk.notify")}</button>` : nothing}
       </div>`;
   }

@@ -19,9 +19,12 @@ const LATE_MS = 10_000;
 
 /** @typedef {import("./own_calls.js").OwnCall} OwnCall */
 
+/** The commands after which a call is over for the user. */
+const ENDS = new Set(["call.hangup", "call.transfer", "call.consult.complete"]);
+
 export class CallColumn {
-  /** The calls that were ringing when it was drawn last. @type {Set<string>} */
-  #rang = new Set();
+  /** The calls that were shown when it was drawn last. @type {OwnCall[]} */
+  #shown = [];
   /** @type {Set<string>} the calls whose recording was begun from this page */
   #recorded = new Set();
   /** Ends the choosing of a target, by the call that it is for. @type {{id: string, controller: AbortController} | null} */
@@ -197,7 +200,9 @@ export class CallColumn {
       this.#root,
     );
     focused?.();
+    this.#tellOver(present);
     this.#attend(ringing);
+    this.#shown = calls;
   }
 
   #idle() {
@@ -227,10 +232,18 @@ export class CallColumn {
     actions.run("call.originate", { destination }, text("desk.dial.calls", { who: isolated(destination) }));
   };
 
+  /** Tell a screen reader which calls are over, unless the user has ended them. @param {Set<string>} present */
+  #tellOver(present) {
+    for (const call of this.#shown) {
+      const isAsked = this.context.actions.ofSubject(call.id).some(({ name, state }) => ENDS.has(name) && state !== "failed" && state !== "refused");
+      if (!present.has(call.id) && !isAsked) this.context.announce(text(call.state === "ringing" ? "desk.call.gone" : "desk.call.over", { who: whoOf(call) }));
+    }
+  }
+
   /** Have a call that begins to ring noticed: the focus moves to it unless the user is typing. @param {OwnCall[]} ringing */
   #attend(ringing) {
-    const fresh = ringing.find(({ id }) => !this.#rang.has(id));
-    this.#rang = new Set(ringing.map(({ id }) => id));
+    const rang = new Set(this.#shown.filter(({ state }) => state === "ringing").map(({ id }) => id));
+    const fresh = ringing.find(({ id }) => !rang.has(id));
     if (!fresh) return;
     this.context.announce(text("desk.call.rings", { who: whoOf(fresh), queue: fresh.queue ? isolated(fresh.queue) : "" }));
     const { activeElement } = document;

@@ -4,8 +4,9 @@ import "../staff/texts.js";
 import "./texts.js";
 import { openClient } from "../session.js";
 import { Actions } from "../staff/actions.js";
-import { Announcer } from "../staff/announcer.js";
+import { announce, startAnnouncer } from "../staff/announcer.js";
 import { startClock } from "../staff/clock.js";
+import { keepFocus } from "../staff/focus.js";
 import { onceAFrame } from "../staff/frame.js";
 import { applyTheme, Head, isOld } from "../staff/head.js";
 import { Keys } from "../staff/keys.js";
@@ -31,6 +32,8 @@ import { OwnState } from "./state.js";
 
 applyTheme();
 document.title = text("desk.title");
+startAnnouncer();
+keepFocus();
 const root = /** @type {HTMLElement} */ (document.getElementById("desk"));
 /** @type {(() => void)[]} */
 const callbacks = [];
@@ -44,13 +47,12 @@ render(
       <div id="down"></div>
       <section id="state" aria-label=${text("desk.state.title")}></section>
       <section id="calls" aria-label=${text("desk.calls")}></section>
-      <section id="chats"></section>
-      <aside aria-label=${text("desk.side")}><section id="notifications"></section><section id="figures"></section></aside>
+      <section id="chats" aria-labelledby="chats-title"></section>
+      <aside aria-label=${text("desk.side")}><section id="notifications" aria-labelledby="notices-title"></section><section id="figures"></section></aside>
     </main>
     <div id="actions"></div>`,
   root,
 );
-const announcer = new Announcer();
 const place = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
 const places = { head: place("head"), actions: place("actions"), down: place("down") };
 
@@ -62,7 +64,7 @@ const changed = onceAFrame(() => {
   root.toggleAttribute("data-down", down.isAll);
   render(down.view(), places.down);
   render(head.view(attention.view()), places.head);
-  render(html`${actions.view()}${announcer.view()}`, places.actions);
+  render(actions.view(), places.actions);
 });
 const actions = new Actions(client, {
   changed: () => {
@@ -82,10 +84,7 @@ const context = {
   attention,
   changed,
   onActions: (callback) => void callbacks.push(callback),
-  announce: (words) => {
-    announcer.say(words);
-    changed();
-  },
+  announce,
 };
 const down = new SourcesDown(client, context);
 const own = new OwnState(place("state"), context);

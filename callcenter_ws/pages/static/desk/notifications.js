@@ -76,6 +76,8 @@ export function mountNotifications(root, { client, announce, attention }) {
     // The button that was pressed is gone with what it was for.
     if (had && document.activeElement === document.body) /** @type {HTMLElement | null} */ (root.querySelector("[data-notice] button, h2"))?.focus();
   });
+  /** Those that waited come one after the other: a screen reader says how many they are. */
+  const tellAway = onceAFrame(() => announce(text("notices.announced.away", { n: notices.unread })));
   const begin = () => {
     const { identity } = client;
     const present = identity ? JSON.stringify([identity.tenant_id, identity.user_id]) : "";
@@ -102,7 +104,8 @@ export function mountNotifications(root, { client, announce, attention }) {
     const added = notices.event(event, client.now());
     draw();
     if (!added) return;
-    announce(text("notices.announced", { title: isolated(added.title) }));
+    if (added.isAway) tellAway();
+    else announce(text("notices.announced", { title: isolated(added.title) }));
     attention.notify({ kind: "notification", title: added.title, body: added.message, tag: `notification:${added.id}` });
   });
   client.on("lost", ({ reason }) => {

@@ -11,6 +11,10 @@ const SET = "agent.state.set";
 const EXTENSION = "extension";
 const GROUP = "desk.keys.state";
 const MAX_EXTENSION = 32;
+/** The states that do not come with a call. */
+const SETTABLE = new Set(["available", "break", "away", "offline"]);
+/** The states of a command that was not refused. */
+const TAKEN = new Set(["asked", "under_way", "done"]);
 /** The states from which a user goes back to work. */
 const ABSENT = new Set(["break", "away", "offline", "wrap_up"]);
 
@@ -30,6 +34,8 @@ export class OwnState {
   #isLooking = false;
   /** @type {string | null} what is typed; null: nothing yet */
   #typed = null;
+  /** The state that a screen reader was told of. @type {string | null} */
+  #told = null;
   #draw;
 
   /** @param {HTMLElement} root @param {Context} context */
@@ -38,7 +44,10 @@ export class OwnState {
     this.#context = context;
     this.#draw = onceAFrame(() => render(this.#view(), root));
     const { client, keys } = context;
-    client.watch((store) => store.agent(client.identity?.user_id ?? ""), () => this.#draw());
+    client.watch((store) => store.agent(client.identity?.user_id ?? ""), () => {
+      this.#tell();
+      this.#draw();
+    });
     client.on("status", () => this.#draw());
     client.on("rebuilt", () => this.#draw());
     context.onActions(() => this.#draw());
@@ -85,6 +94,18 @@ export class OwnState {
     });
   }
 
+  /** Tell a screen reader of a state that the user has not asked for, like a break after a missed call. Calls tell theirs. */
+  #tell() {
+    const { agent } = this;
+    const before = this.#told;
+    this.#told = agent ? JSON.stringify([agent.state, agent.reason]) : null;
+    if (!agent || before === null || before === this.#told || !SETTABLE.has(agent.state)) return;
+    const { entries } = this.#context.actions;
+    if (entries.some(({ name, fields, state }) => name === SET && fields.state === agent.state && TAKEN.has(state))) return;
+    const state = stateName(agent.state);
+    this.#context.announce(text("desk.state.now", { what: agent.reason ? text("desk.state.with", { state, reason: reasonName(agent.reason) }) : state }));
+  }
+
   // ---- What is shown ----
 
   #view() {
@@ -114,6 +135,7 @@ export class OwnState {
       actions.button(SET, { state: wanted }, {
         label: text(`desk.set.${wanted}`),
         className: wanted === state ? "present" : wanted === "available" && ABSENT.has(state) ? "main" : "",
+        isPresent: wanted === state,
         mark: keys.mark(id),
         keys: keys.hint(id),
         run: run ?? (() => this.set(wanted)),
@@ -181,4 +203,4 @@ export class OwnState {
 }
 
 /** The states that can be asked for; of the others, which calls bring, the one that is meant. @param {string} state */
-const settable = (state) => (["break", "away", "offline"].includes(state) ? state : "available");
+const settable = (state) => (SETTABLE.has(state) ? state : "available");

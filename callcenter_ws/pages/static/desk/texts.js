@@ -12,6 +12,7 @@ addTexts({
   "desk.source_up": "{source} is connected again",
 
   "desk.state.title": "My state",
+  "desk.state.now": "You are now: {what}",
   "desk.state.set": "Change my state",
   "desk.state.for": "for",
   "desk.state.change": "My state: {what}",
@@ -59,6 +60,8 @@ addTexts({
   "desk.call.queue": "Queue",
   "desk.call.ringing": "Ringing",
   "desk.call.ringing.label": "Ringing: {who}[, queue {queue}]",
+  "desk.call.gone": "The call of {who} does not ring any more",
+  "desk.call.over": "The call with {who} has ended",
   "desk.call.rings": "{who} is calling[, queue {queue}]",
   "desk.call.waited": "waits",
   "desk.call.talked": "talked for",

@@ -4,7 +4,7 @@ import { commandsOf } from "../commands.js";
 import { hasText, isolated, spoken, text } from "../texts.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { repeat } from "../vendor/lit-html/directives/repeat.js";
-import { Announcer } from "./announcer.js";
+import { announce } from "./announcer.js";
 
 /** How long it is shown that something was done. */
 const DONE_MS = 4000;
@@ -45,7 +45,6 @@ export class Actions {
   /** @type {Entry[]} */
   #entries = [];
   #counter = 0;
-  #announcer = new Announcer();
   #client;
   #commands;
   #changed;
@@ -135,10 +134,11 @@ export class Actions {
    * button stays, and does nothing.
    * @param {string} name
    * @param {Record<string, unknown>} fields
-   * @param {{label?: string, done?: string, className?: string, mark?: unknown, keys?: string, run?: () => void}} [options]
-   *   `label` of the button; `done`: what the entry says; `run` replaces what a click does
+   * @param {{label?: string, done?: string, className?: string, mark?: unknown, keys?: string, isPresent?: boolean, run?: () => void}} [options]
+   *   `label` of the button; `done`: what the entry says; `isPresent`: it is so already; `run` replaces what a click
+   *   does
    */
-  button(name, fields, { label = text(`button.${name}`), done = labelOf(name), className = "", mark = nothing, keys = "", run } = {}) {
+  button(name, fields, { label = text(`button.${name}`), done = labelOf(name), className = "", mark = nothing, keys = "", isPresent = false, run } = {}) {
     if (!this.can(name)) return nothing;
     const isBusy = this.isUnderWay(name, subjectOf(fields));
     const click = () => {
@@ -146,16 +146,15 @@ export class Actions {
       if (run) run();
       else this.run(name, fields, done);
     };
-    return html`<button class=${className} data-command=${name} aria-disabled=${isBusy ? "true" : nothing} aria-keyshortcuts=${keys || nothing} @click=${click}>${label}${mark}</button>`;
+    return html`<button class=${className} data-command=${name} aria-disabled=${isBusy ? "true" : nothing} aria-keyshortcuts=${keys || nothing} aria-current=${isPresent ? "true" : nothing} @click=${click}>${label}${mark}</button>`;
   }
 
-  /** Return the list of the entries, and what a screen reader says of the last one. */
+  /** Return the list of the entries. */
   view() {
     const lines = repeat(this.#entries, ({ key }) => key, (entry) => this.#line(entry));
     return html`
       <section class="actions" aria-label=${text("staff.actions")}>
         <ul>${lines}</ul>
-        ${this.#announcer.view()}
       </section>`;
   }
 
@@ -199,7 +198,7 @@ export class Actions {
   /** @param {Entry} entry @param {Entry["state"]} state @param {Outcome | null} outcome @param {string} words @param {string | null} [code] */
   #end(entry, state, outcome, words, code = outcome?.code ?? null) {
     const ended = { ...entry, state, code, words };
-    this.#announcer.say([entry.label, text(`action.${state}`), words].filter(Boolean).join(": "));
+    announce([entry.label, text(`action.${state}`), words].filter(Boolean).join(": "));
     if (state === "done") setTimeout(() => this.dismiss(entry.key), DONE_MS);
     this.#replace(ended);
     for (const callback of this.#ended) callback(ended, outcome);

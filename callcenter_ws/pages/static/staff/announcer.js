@@ -1,26 +1,36 @@
-// What a screen reader says once: an element for each sentence, so that one that comes soon after another one, or says the same
-// again, is said too.
+// What a screen reader says without being asked: each text once, in its order, the same text again too. While a dialog is
+// open, browsers hide from screen readers what is outside of it, live regions too: texts are said in the dialog then.
 
 import { spoken } from "../texts.js";
-import { html } from "../vendor/lit-html/lit-html.js";
-import { repeat } from "../vendor/lit-html/directives/repeat.js";
 
-/** So many sentences stay in the document. */
-const MAX_KEPT = 4;
+/** Screen readers have taken a text long before. */
+const KEPT_MS = 10_000;
+/** More at once would not be listened to. */
+const MAX_KEPT = 8;
 
-export class Announcer {
-  /** @type {{key: number, words: string}[]} */
-  #said = [];
-  #counter = 0;
+/** Return a place for texts; it has to be in the document before the first of them. */
+export function newAnnouncer() {
+  const region = document.createElement("div");
+  region.className = "unseen announcer";
+  region.setAttribute("role", "status");
+  region.setAttribute("aria-atomic", "false");
+  region.setAttribute("aria-relevant", "additions");
+  return region;
+}
 
-  /** @param {string} words */
-  say(words) {
-    this.#counter += 1;
-    this.#said = [...this.#said, { key: this.#counter, words: spoken(words) }].slice(-MAX_KEPT);
-  }
+/** Have the page be able to announce. A page calls it once, before the first text. */
+export function startAnnouncer() {
+  document.body.append(newAnnouncer());
+}
 
-  /** Return the live region. It must be in the document before something is said. */
-  view() {
-    return html`<div class="unseen" role="status" aria-atomic="false" aria-relevant="additions">${repeat(this.#said, ({ key }) => key, ({ words }) => html`<p>${words}</p>`)}</div>`;
-  }
+/** Have a screen reader say something, after what it says now. @param {string} words */
+export function announce(words) {
+  const dialogs = document.querySelectorAll("dialog[open] > .announcer");
+  const region = dialogs[dialogs.length - 1] ?? document.querySelector("body > .announcer");
+  if (!region || !words) return;
+  const line = document.createElement("p");
+  line.textContent = spoken(words);
+  region.append(line);
+  while (region.children.length > MAX_KEPT) region.firstElementChild?.remove();
+  setTimeout(() => line.remove(), KEPT_MS);
 }

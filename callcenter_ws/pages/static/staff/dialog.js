@@ -2,6 +2,7 @@
 
 import { html, render } from "../vendor/lit-html/lit-html.js";
 import { spoken, text } from "../texts.js";
+import { newAnnouncer } from "./announcer.js";
 
 /** @typedef {{update: () => void, close: () => void, closed: Promise<void>, element: HTMLDialogElement}} Dialog */
 
@@ -17,6 +18,8 @@ export function openDialog(title, content, { className = "" } = {}) {
   const element = document.createElement("dialog");
   element.className = className;
   element.setAttribute("aria-label", spoken(title));
+  const announcer = newAnnouncer();
+  element.append(announcer);
   document.body.append(element);
   /** @type {() => void} */
   let settle;
@@ -25,8 +28,9 @@ export function openDialog(title, content, { className = "" } = {}) {
     element,
     update: () =>
       void render(
-        html`<header><h2 tabindex="-1">${title}</h2><button class="small" data-action="close" @click=${() => dialog.close()}>${text("staff.close")}</button></header>${content(dialog)}`,
+        html`<header role="none"><h2 tabindex="-1">${title}</h2><button class="small" data-action="close" @click=${() => dialog.close()}>${text("staff.close")}</button></header>${content(dialog)}`,
         element,
+        { renderBefore: announcer },
       ),
     close: () => (element.close ? element.close() : end()),
     closed: new Promise((resolve) => (settle = resolve)),

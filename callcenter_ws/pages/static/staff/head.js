@@ -4,6 +4,7 @@ import { embedder } from "../embedded.js";
 import { signOut } from "../session.js";
 import { hasText, isolated, text } from "../texts.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
+import { announce } from "./announcer.js";
 import { clockTime, until } from "./clock.js";
 import { machine } from "./memory.js";
 
@@ -11,6 +12,8 @@ const THEMES = ["auto", "dark", "light"];
 /** @type {{[page: string]: string[] | null}} the roles that use a page; null: all */
 const PAGES = { desk: ["agent", "supervisor", "admin"], supervisor: ["supervisor", "admin"], wallboard: null, live: null };
 const OLD = new Set(["stale", "offline", "stopped"]);
+/** What is between them passes soon. */
+const TOLD = new Set([...OLD, "live"]);
 const ICON = new URL("../icon.svg", import.meta.url).href;
 
 /** Apply the theme that this machine remembers. Called when a page is loaded. */
@@ -28,6 +31,8 @@ export class Head {
   #changed;
   #beforeSignOut;
   #problem = "";
+  /** The state of the connection that was announced last. */
+  #announced = "";
 
   /**
    * @param {import("../client.js").Client} client
@@ -39,7 +44,10 @@ export class Head {
     this.#page = page;
     this.#changed = changed;
     this.#beforeSignOut = beforeSignOut;
-    client.on("status", changed);
+    client.on("status", () => {
+      this.#announce();
+      changed();
+    });
   }
 
   /** Return the header. @param {unknown} [more] what the page has in it, before the user */
@@ -66,15 +74,28 @@ export class Head {
     return names.map((name) => html`<a href=${`/${name}`} aria-current=${name === this.#page ? "page" : nothing}>${text(`page.${name}`)}</a>`);
   }
 
+  /** What the texts of the state of the connection name. */
+  #values() {
+    const { as_of, offline_since, reason } = this.#client.status;
+    return { since: clockTime(offline_since ?? as_of ?? NaN), reason: reason?.text ? isolated(reason.text) : "" };
+  }
+
+  /** Tell a screen reader that the connection is lost, or is there again. */
+  #announce() {
+    const { state } = this.#client.status;
+    if (state === this.#announced || !TOLD.has(state)) return;
+    this.#announced = state;
+    announce(text(`link.announced.${state}`, this.#values()));
+  }
+
   #connection() {
-    const { state, as_of, offline_since, retry_at, reason } = this.#client.status;
+    const { state, retry_at } = this.#client.status;
     const old = OLD.has(state);
-    const since = clockTime(offline_since ?? as_of ?? NaN);
-    const values = { since, reason: reason?.text ? isolated(reason.text) : "" };
+    const values = this.#values();
     return html`
       <div class="link" data-state=${state}>
         <p class="mark"><span aria-hidden="true">${text(`link.${state}`, values)}${state === "offline" && retry_at !== null ? html` <span class="retry">· ${text("link.retry")} ${until(retry_at)}</span>` : nothing}</span>
-        <span class="unseen" role="status">${text(`link.announced.${state}`, values)}</span></p>
+        <span class="unseen">${text(`link.announced.${state}`, values)}</span></p>
         ${state === "stopped"
           ? html`<button class="small" data-action="again" @click=${() => location.reload()}>${text("live.again")}</button>`
           : old

@@ -33,6 +33,12 @@ export function isPressed(keys, event) {
   return keys.length > 1 ? event.key === keys && !event.shiftKey : event.key.toLowerCase() === keys;
 }
 
+/**
+ * Whether a key writes a character into the field that has the focus: on a Mac, Alt does so, like ą and €.
+ * @param {KeyboardEvent} event
+ */
+const isWritten = ({ altKey, key, target }) => altKey && isField(target) && navigator.platform.startsWith("Mac") && (key === "Dead" || key.length === 1);
+
 export class Keys {
   /** @type {Map<string, Shortcut>} */
   #shortcuts = new Map();
@@ -69,7 +75,8 @@ export class Keys {
 
   /** Return the keys of a shortcut, for `aria-keyshortcuts`; empty without one. @param {string} id */
   hint(id) {
-    return this.#shortcuts.get(id)?.keys.map((keys) => (keys.length === 1 ? keys.toUpperCase() : keys)).join(" ") ?? "";
+    const keys = this.#shortcuts.get(id)?.keys.filter((one) => this.single || one.length > 1);
+    return keys?.map((keys) => (keys.length === 1 ? keys.toUpperCase() : keys)).join(" ") ?? "";
   }
 
   /** Return the mark of a shortcut beside the name of its button. @param {string} id */
@@ -106,11 +113,11 @@ export class Keys {
 
   /** @param {KeyboardEvent} event */
   #pressed(event) {
-    if (event.defaultPrevented || event.isComposing || isDialogOpen()) return;
+    if (event.defaultPrevented || event.isComposing || isDialogOpen() || isWritten(event)) return;
     for (const shortcut of this.#shortcuts.values()) {
       const pressed = shortcut.keys.find((keys) => isPressed(keys, event));
       if (pressed === undefined || shortcut.enabled?.() === false) continue;
-      if (pressed.length === 1 && (isField(event.target) || (!this.single && pressed !== "?"))) continue;
+      if (pressed.length === 1 && (isField(event.target) || !this.single)) continue;
       event.preventDefault();
       if (!event.repeat) shortcut.run();
       return;

@@ -5,7 +5,9 @@ import { text } from "../texts.js";
 import { html, nothing, render } from "../vendor/lit-html/lit-html.js";
 import { EventStream, time } from "../live/stream.js";
 import { Actions } from "../staff/actions.js";
+import { startAnnouncer } from "../staff/announcer.js";
 import { clockTime, startClock } from "../staff/clock.js";
+import { keepFocus } from "../staff/focus.js";
 import { onceAFrame } from "../staff/frame.js";
 import { applyTheme, Head } from "../staff/head.js";
 import { Keys } from "../staff/keys.js";
@@ -19,7 +21,7 @@ import { AgentsSection } from "./agents.js";
 import { AlertsSection } from "./alerts.js";
 import { ChatsSection } from "./chats.js";
 import { Limits } from "./limits.js";
-import { notices } from "./notices.js";
+import { notices, tellNotices } from "./notices.js";
 import { QueuesSection } from "./queues.js";
 import { hrefOf, routeOf, SECTIONS } from "./route.js";
 import { SearchSection } from "./search.js";
@@ -48,6 +50,8 @@ const WARNING = new Set(["agents", "chats"]);
 const ROLES = new Set(["supervisor", "admin"]);
 
 applyTheme();
+startAnnouncer();
+keepFocus();
 const root = /** @type {HTMLElement} */ (document.getElementById("supervisor"));
 
 class Page {
@@ -96,6 +100,7 @@ class Page {
     followBoard(client, () => described(null, read), ({ thresholds }) => (queues.thresholds = { ...queues.thresholds, ...thresholds }));
     followUpdates(client, location.pathname, import.meta.url);
     startClock(context.shownNow);
+    tellNotices(client);
     this.#listen();
     this.#addKeys();
     this.#sections[this.#route.section].open?.(location.hash);

@@ -2,6 +2,7 @@
 import { isolated, LANGUAGE, text } from "../texts.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { repeat } from "../vendor/lit-html/directives/repeat.js";
+import { announce } from "../staff/announcer.js";
 import { alertMark, byUrgency } from "../live/alerts.js";
 import { alertReason } from "../live/lines.js";
 import { since as sinceWhen } from "../wallboard/format.js";
@@ -35,7 +36,6 @@ export function notices(context) {
     ${repeat(down, ({ name }) => name, ({ name, since }) => html`<p class="note" data-note="source"><span class="mark" data-severity="1"></span><span>${text("supervisor.source_down", { source: isolated(name), time: sinceWhen(since, now, null) })}</span></p>`)}
     ${claim === null ? nothing : html`<p class="note quiet" data-note="claim">${claimed}</p>`}
     ${commandsNote(context)}
-    <p class="unseen" role="status">${newest(client.store.alerts())}</p>
     ${routeOf(location.hash).section === "alerts" ? nothing : strip(client.store.alerts())}`;
 }
 
@@ -50,13 +50,6 @@ function commandsNote({ client, actions }) {
   return possible ? nothing : html`<p class="note quiet" data-note="commands">${text("supervisor.commands_none")}</p>`;
 }
 
-/** The newest alert that no one has acknowledged, for a screen reader. @param {readonly any[]} alerts */
-function newest(alerts) {
-  const open = alerts.filter(({ acknowledged }) => !acknowledged);
-  const found = open.reduce((/** @type {any} */ last, one) => (last && last.since >= one.since ? last : one), null);
-  return found ? titleOf(found) : "";
-}
-
 /** The alerts that no one has acknowledged, at every section but their own. @param {readonly any[]} alerts */
 function strip(alerts) {
   const open = byUrgency(alerts.filter(({ acknowledged }) => !acknowledged));
@@ -66,4 +59,25 @@ function strip(alerts) {
       <ul class="alerts">${repeat(open.slice(0, MAX_ALERTS), ({ key }) => key, (alert) => html`<li data-severity=${alert.severity ?? "warning"}>${alertMark(alert)}<strong><bdi>${titleOf(alert)}</bdi></strong> <span class="why">${alertReason(alert)}</span></li>`)}</ul>
       <a class="button small" href=${hrefOf("alerts")}>${text("supervisor.alerts.all", { n: open.length })}</a>
     </div>`;
+}
+
+/** Tell a screen reader of alerts that begin, and of sources that are lost, not of those of before. @param {import("../client.js").Client} client */
+export function tellNotices(client) {
+  /** @type {Set<string> | null} */
+  let known = null;
+  const tell = () => {
+    if (client.status.as_of === null) return;
+    const now = client.now();
+    const alerts = client.store.alerts().filter(({ acknowledged }) => !acknowledged);
+    const down = client.store.sources().filter(({ up }) => !up);
+    const told = new Map([
+      ...down.map(({ name, since }) => /** @type {[string, string]} */ ([`source:${name}`, text("supervisor.source_down", { source: isolated(name), time: sinceWhen(since, now, null) })])),
+      ...alerts.map((alert) => /** @type {[string, string]} */ ([`alert:${alert.key}`, text("supervisor.alert.begins", { title: isolated(titleOf(alert)) })])),
+    ]);
+    const fresh = [...told].filter(([key]) => known?.has(key) === false).map(([, words]) => words);
+    known = new Set(told.keys());
+    if (fresh.length) announce(fresh.slice(-MAX_ALERTS).join(". "));
+  };
+  client.watch((store) => [store.alerts(), store.sources()], tell, { equal: (one, other) => one.every((list, at) => list === other[at]) });
+  client.on("rebuilt", tell);
 }

@@ -25,6 +25,7 @@ addTexts({
   "supervisor.forbidden": "This page is for supervisors.",
   "supervisor.old": "No live data: everything here is of {time}, and durations stand still.",
   "supervisor.may_be_old": "old?",
+  "supervisor.alert.begins": "Alert: {title}",
   "supervisor.source_down": "{source} has been down since {time}. What nothing was heard of since then is marked: it may be old.",
   "supervisor.claim": "Your account sees these queues, their calls and members: {queues}.",
   "supervisor.claim.none": "Your account sees no queues.",

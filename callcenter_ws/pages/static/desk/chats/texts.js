@@ -63,6 +63,7 @@ addTexts({
   "notices.lost": "Some notifications were removed before they reached you: there were too many.",
   "notices.severity.critical": "critical",
   "notices.severity.warning": "warning",
+  "notices.announced.away": { one: "{n} unread notification", other: "{n} unread notifications" },
   "notices.announced": "Notification: {title}",
 
   "day.title": "My day",
