@@ -84,7 +84,7 @@ def events(*names: str) -> list[dict[str, Any]]:
 
 
 TYPES = [name for name in REQUIRED if not name.startswith(GATEWAYS_OWN)]
-LAST = ("queue.joined", "alert")
+LAST = ("queue.joined", "alert", "chat.session.started", "chat.message")
 """What stays in the state of the tenant."""
 QUEUE = filled("queue.joined")["queue_name"]
 CONFIG = f"""
@@ -177,11 +177,13 @@ def test_the_supervisors_page(world: ClientWorld, context: Context, signed_in_ag
     tab.resize(width, 800)
     tab.wait_for(f"{LIVE} && document.querySelector('.queues tbody tr')")
     queue, user = json.dumps(QUEUE), json.dumps(filled("agent.login")["user_id"])
+    chat = json.dumps(filled("chat.session.started")["session_id"])
     reached = {
         f"queues/${{encodeURIComponent({queue})}}": "document.querySelector('.detail .inner')",
         "agents": "document.querySelector('.agents tbody a')",
         f"agents/${{encodeURIComponent({user})}}": "document.querySelector('.detail .facts')",
         "chats": "document.querySelector('.chats tbody a')",
+        f"chats/${{encodeURIComponent({chat})}}": "document.querySelector('.detail .log .body')",
         "today": "document.querySelector('table.day')",
         "alerts": "document.querySelector('.cards .title')",
         "sources": "document.querySelector('#sources .empty, .sources tbody tr')",
