@@ -237,6 +237,8 @@ def test_two_tabs_of_a_site_share_the_chat(context: Context, world: WidgetWorld)
     two.wait_text("from the first tab")
     two.send("from the second tab")
     one.wait_text("from the second tab")
+    # Tabs show also what another one has not sent yet.
+    one.wait_for(f"{PUBLISHED} === 2")
     assert one.session == two.session == session
     assert bodies(world, session) == ["from the first tab", "from the second tab"]
     # Read in one tab, it is not new in the other.
