@@ -200,6 +200,7 @@ FIXED_LIMITS: Sequence[tuple[str, str, str, str]] = (
         "those of a tenant are read again",
     ),
     ("call_log.service", "MAX_BYTES_IN_ALL", "bytes of memory that the calls of all tenants take, about", "the same"),
+    ("call_log.service", "MAX_TENANTS", "tenants whose calls of today are in memory", "the same"),
     ("call_log.service", "IDLE_SECONDS", "seconds without a request for the calls of a tenant", "the same"),
     (
         "call_log.day",

@@ -25,6 +25,9 @@ MAX_CALLS_IN_ALL: Final = 200_000
 MAX_BYTES_IN_ALL: Final = 1_073_741_824
 """Memory of the calls of all tenants, about; above that, the same."""
 
+MAX_TENANTS: Final = 10_000
+"""Tenants with calls in memory, or none yet; above that, the same: services may name any tenant."""
+
 MAX_FOLLOWED: Final = 256
 """Delivered events that are applied at once; of more, all are left to the next request, which reads them in slices."""
 
@@ -162,7 +165,12 @@ class CallLog:
     def _limit(self) -> None:
         """Drop the calls of tenants, until there are not too many in all; those of the last stay."""
         for day in list(self._days.values())[:-1]:
-            if self.counters.calls <= MAX_CALLS_IN_ALL and self.counters.memory <= MAX_BYTES_IN_ALL:
+            counts = self.counters
+            if (
+                counts.calls <= MAX_CALLS_IN_ALL
+                and counts.memory <= MAX_BYTES_IN_ALL
+                and len(self._days) <= MAX_TENANTS
+            ):
                 break
             if not day.is_reading:
                 self._drop(day.tenant_id, MEMORY)

@@ -443,6 +443,13 @@ def test_with_too_many_calls_in_all_the_tenant_asked_about_the_least_recently_is
     assert (counters.tenants, counters.calls, counters.dropped["memory"]) == (1, 2, 3)
 
 
+def test_the_calls_of_many_tenants_are_in_memory_at_most(world: CallWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "MAX_TENANTS", 3)
+    for number in range(5):
+        assert world.ids("service:*:poller", tenant_id=f"t{number}") == []
+    assert set(world.call_log._days) == {"t2", "t3", "t4"}
+
+
 def test_no_timer_is_left_when_the_process_ends(world: CallWorld) -> None:
     world.ids()
     world.call_log.stop()
