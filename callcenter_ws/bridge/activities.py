@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-from callcenter_ws.bridge.call import Call
+from callcenter_ws.bridge.call import Call, Leg
 
 Activity = Literal["", "busy", "ringing", "talking", "hold"]
 """What an agent does in one call: nothing, or dials, or more."""
@@ -82,7 +82,7 @@ def _activities_in(call: Call) -> dict[str, Activity]:
     for leg in call.legs.values():
         if leg.state == "silent":
             continue
-        activity: Activity = "ringing" if leg.state == "ringing" else "hold" if leg.holding else "talking"
+        activity = _activity_of(leg)
         agent_id = leg.party.agent_id
         if _ORDER[activity] > _ORDER[found.get(agent_id, "")]:
             found[agent_id] = activity
@@ -92,6 +92,12 @@ def _activities_in(call: Call) -> dict[str, Activity]:
         if _ORDER[activity] > _ORDER[found.get(agent_id, "")]:
             found[agent_id] = activity
     return found
+
+
+def _activity_of(leg: Leg) -> Activity:
+    if leg.state == "talking":
+        return "hold" if leg.holding else "talking"
+    return "ringing" if leg.state == "ringing" else "busy"
 
 
 def _users(call: Call) -> set[str]:

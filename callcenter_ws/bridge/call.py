@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 Direction = Literal["", "inbound", "outbound", "internal"]
-LegState = Literal["ringing", "silent", "talking"]
+LegState = Literal["ringing", "silent", "consulted", "talking"]
 Holding = Literal["", "told", "implied"]
 
 RECORD_PREFIX = "call/"
@@ -32,7 +32,8 @@ class Leg(msgspec.Struct, omit_defaults=True):
 
     Attributes:
         since: when it began to ring or to talk, in Unix seconds.
-        state: ``silent``: it rang, and it may still be told that it missed the call.
+        state: ``silent``: it rang, and it may still be told that it missed the call; ``consulted``: it talks with a
+            participant, while the others wait.
         holding: whether this device holds the call: as the exchange told, or implied, because its agent answered
             another call. ``""``: it does not.
     """

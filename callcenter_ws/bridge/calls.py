@@ -38,6 +38,13 @@ class CallBook(CallRegister):
             self._writer.publish(call, "call.ringing", time, leg)
         self._changed(call, time)
 
+    def consult(self, call: Call, leg_id: str, time: float) -> None:
+        """Note that a device has answered whose agent is consulted: it rings no more, and is in no conversation yet."""
+        leg = call.legs.get(leg_id)
+        if leg is not None and leg.state == "ringing":
+            leg.state = "consulted"
+            self._changed(call, self._writer.at(call, time))
+
     def stop_ringing(self, call: Call, leg_id: str, time: float, *, is_open: bool = False) -> None:
         """Note that a device rings no more, without an event: another one answered, or the caller left.
 

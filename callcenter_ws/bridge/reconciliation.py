@@ -74,7 +74,9 @@ class CallReconciler:
     def _correct_ringing(self, call: Call, listed: ListedCall, time: float) -> None:
         """Tell what rings now. What rang and stopped without an answer is missed."""
         gone = {
-            leg_id: leg for leg_id, leg in call.legs.items() if leg.state == "ringing" and leg_id not in listed.present
+            leg_id: leg
+            for leg_id, leg in call.legs.items()
+            if leg.state in ("ringing", "consulted") and leg_id not in listed.present
         }
         present = {leg.party.agent_id for leg_id, leg in call.legs.items() if leg_id not in gone}
         if call.stay is not None or not call.is_talking():

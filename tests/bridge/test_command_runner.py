@@ -449,14 +449,17 @@ def test_a_member_without_a_user_goes_by_its_interface(exchange: Exchange) -> No
     assert exchange.actions[-1][1]["Interface"] == "SIP/door"
 
 
-def test_an_agent_to_whom_a_call_rings_may_hang_it_up(exchange: Exchange) -> None:
+def test_an_agent_to_whom_a_call_rings_rejects_it_and_a_supervisor_ends_it(exchange: Exchange) -> None:
     ring(exchange)
     exchange.order("call.hangup", call_id="pbx1-1.1")
-    assert exchange.actions == [("Hangup", {"Channel": CALL["Channel"]})]
-    exchange.event("Hangup", Uniqueid="1.2", Linkedid="1.1")
+    exchange.order("call.hangup", asker="301", role="supervisor", call_id="pbx1-1.1")
+    phone = {"Channel": "PJSIP/201-00000002"}
+    assert exchange.actions == [("Hangup", phone), ("Hangup", {"Channel": CALL["Channel"]})]
     assert exchange.outcomes == []
+    exchange.event("Hangup", **phone, Uniqueid="1.2", Linkedid="1.1")
+    assert (exchange.code, len(exchange.outcomes)) == ("done", 1)
     exchange.event("Hangup", **CALL)
-    assert exchange.code == "done"
+    assert (exchange.code, len(exchange.outcomes)) == ("done", 2)
 
 
 def test_a_call_that_moves_on_while_its_target_is_looked_up_is_not_transferred(exchange: Exchange) -> None:

@@ -180,3 +180,24 @@ def test_a_call_that_rings_is_rejected_at_the_phone_of_the_asker_and_goes_on() -
     assert (replay.runner.running, replay.code) == (0, "done")
     assert "call.ended" not in {event.type for event in replay.events}
     assert list(replay.machine.calls.book.calls) == [ringing.payload["call_id"]]
+
+
+def test_a_consulted_phone_that_has_answered_rings_no_more_and_is_not_in_the_conversation() -> None:
+    replay = Replay("consult")
+    done_at = next(
+        number
+        for number, line in enumerate(replay.lines)
+        if line.get("of") == "call.consult" and "data" in line["outcome"]
+    )
+    whole, replay.lines = replay.lines, replay.lines[: done_at + 1]
+    replay.run()
+    (call,) = replay.machine.calls.book.calls.values()
+    assert {leg.party.agent_id: leg.state for leg in call.legs.values()} == {"201": "talking", "204": "consulted"}
+    # Who is consulted ends that only.
+    replay.next_id = lambda: f"ours-{len(replay.ids)}"
+    replay.order("call.hangup", asker="204", call_id=call.call_id)
+    assert replay.actions[-1][1]["Channel"].startswith("PJSIP/204-")
+    again = Replay("consult")
+    again.lines = whole
+    again.run()
+    assert ("204", "call.answered") not in {(event.payload.get("agent_id"), event.type) for event in again.events}

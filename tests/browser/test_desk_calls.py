@@ -232,6 +232,61 @@ def test_a_result_that_is_too_late_says_so(desk: Desk) -> None:
     desk.wait_gone(empty.at())
 
 
+def test_a_call_goes_on_while_a_colleague_is_consulted_in_it(desk: Desk, exchange: Exchange) -> None:
+    """A source that tells consultations in the customer's call only: a ring at the colleague, and a transfer."""
+    call = desk.call()
+    call.talk()
+    call.say("call.hold", held_by=desk.user)
+    exchange.agent("bo", "Bo Free", "1777")
+    call.say("call.ringing", agent_id="bo", agent_name="Bo Free")
+    call.wait("hold")
+    # What the desk has drawn since then: the consulted one is in the list of whom it can be transferred to.
+    desk.press("t")
+    desk.wait("dialog [role=option]", "Bo Free")
+    desk.press("Escape")
+    desk.wait(call.at("[data-command='call.hangup']", "hold"))
+    call.say("call.unhold", held_by=desk.user)
+    call.say("call.transferred", transfer_type="attended", destination="1777", to_agent_id="bo")
+    call.wait("wrap-up")
+    call.end()
+
+
+def test_who_is_consulted_about_a_call_sees_it_until_it_is_over(desk: Desk, exchange: Exchange) -> None:
+    def becomes(state: str, before: str) -> None:
+        exchange.publish(
+            "agent.state.changed", user_id=desk.user, username="Ana Agent", state=state, previous_state=before
+        )
+
+    other = {"agent_id": "bo", "agent_name": "Bo Asks"}
+    call = desk.call(answered_at="2026-11-30T08:00:00Z")
+    for type_ in ("call.incoming", "call.answered", "call.hold"):
+        call.say(type_, **other)
+    becomes("ringing", "available")
+    call.say("call.ringing")
+    desk.wait(call.at("[data-consultation=asker]", "ringing"), "Bo Asks")
+    # The phone is answered; nothing else says so. It is no call to wrap up.
+    becomes("busy", "ringing")
+    desk.wait(call.at("[data-consultation=asker]", "consulted"), "Bo Asks")
+    desk.tab.reload()
+    desk.wait(call.at("[data-command='call.hangup']", "consulted"))
+    call.say("call.unhold", **other)
+    call.say("call.transferred", transfer_type="attended", destination="1", to_agent_id=desk.user, from_agent_id="bo")
+    becomes("talking", "busy")
+    call.wait("talking")
+    call.end()
+    call.wait("wrap-up")
+    # One that is given up is gone with the ringing of the phone.
+    second = desk.call()
+    for type_ in ("call.incoming", "call.answered", "call.hold"):
+        second.say(type_, **other)
+    becomes("ringing", "available")
+    second.say("call.ringing")
+    second.wait("ringing")
+    becomes("available", "ringing")
+    desk.wait_gone(second.at())
+    second.end()
+
+
 def test_a_held_call_and_a_consultation_of_its_own(desk: Desk, exchange: Exchange) -> None:
     exchange.agent("di", "Di Colleague", "303")
     call = desk.call()

@@ -176,14 +176,14 @@ class Dials:
             return
         if self._tracker.is_root(call, target) or not self._table.is_connected(target):
             return
-        if any(leg.holding for leg in call.legs.values()):
-            # A member of the conversation consults it by a feature code: it is in the call if that succeeds.
-            return
         for phone in self._table.phones_behind(target, answered=True):
             self._talk(call, phone, time)
 
     def _talk(self, call: Call, phone: Channel, time: float) -> None:
-        if call.caller is not None and self._tracker.is_outside(phone):
+        if any(leg.holding for leg in call.legs.values()):
+            # A member of the conversation consults it by a feature code: it is in the call if that succeeds.
+            self._book.consult(call, phone.uniqueid, time)
+        elif call.caller is not None and self._tracker.is_outside(phone):
             self._book.reach(call, phone.uniqueid, phone.name, time)
         else:
             self._book.answer(call, phone.uniqueid, self._tracker.party_of(phone), phone.name, time)
@@ -266,6 +266,8 @@ class Dials:
         leg = call.legs.get(channel.uniqueid)
         if leg is not None and leg.state == "ringing":
             self._stop_ringing(call, channel, time)
+        elif leg is not None and leg.state == "consulted":
+            self._book.stop_ringing(call, channel.uniqueid, time)
         self._book.release(call, channel.uniqueid, time)
         self._tracker.end_if_empty(call, time, cause)
 

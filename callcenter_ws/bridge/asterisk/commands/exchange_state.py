@@ -147,10 +147,11 @@ class ExchangeState:
         return None
 
     def called_phones(self, call: Call, user_id: str) -> list[Channel]:
-        """Return the phones of an agent at which a call rings; none of an agent who talks in it or has made it."""
+        """Return the phones of an agent at which a call rings, or which are consulted; none if it is in the call."""
         if call.talks(user_id) or (call.caller is not None and call.caller.agent_id == user_id):
             return []
-        legs = [key for key, leg in call.legs.items() if leg.state == "ringing" and leg.party.agent_id == user_id]
+        states = ("ringing", "consulted")
+        legs = [key for key, leg in call.legs.items() if leg.state in states and leg.party.agent_id == user_id]
         return [channel for key in legs if (channel := self._channel(key)) is not None]
 
     def has_channel(self, channel: Channel) -> bool:

@@ -18,6 +18,9 @@ const who = ({ name, party, queue }) => html`
   <p class="who"><strong><bdi>${name || party || text("desk.call.unknown")}</bdi></strong>${name && party ? html`<span class="number"><bdi dir="ltr">${party}</bdi></span>` : nothing}</p>
   ${queue ? html`<p class="queue"><span class="quiet">${text("desk.call.queue")}</span> <bdi>${queue}</bdi></p>` : nothing}`;
 
+/** The colleague who consults the user about a call. @param {OwnCall} call */
+const asker = ({ asker: name }) => (name === null ? nothing : html`<p class="consultation" data-consultation="asker">${text("desk.consult.asker", { who: isolated(name) })}</p>`);
+
 /** How often the caller has called before today. @param {Column} column @param {OwnCall} call */
 function earlier(column, { id, isOutbound, isInternal }) {
   if (isOutbound || isInternal) return nothing;
@@ -44,7 +47,7 @@ export function ringingCard(column, call) {
     <article class="call" data-call=${call.id} data-state="ringing" tabindex="-1" aria-label=${spoken(text("desk.call.ringing.label", { who: whoOf(call), queue: call.queue ? isolated(call.queue) : "" }))}>
       <header><h3><span class="mark" aria-hidden="true"></span>${text("desk.call.ringing")}</h3>
         <p class="times"><span class="quiet">${text("desk.call.waited")}</span> ${since(call.waited)}</p></header>
-      ${who(call)} ${earlier(column, call)}
+      ${who(call)} ${asker(call)} ${earlier(column, call)}
       <div class="buttons">
         ${actions.button("call.answer", fields, { className: "main big", mark: keys.mark("answer"), keys: keys.hint("answer") })}
         ${actions.button("call.hangup", fields, { label: text("desk.call.reject"), done: text("desk.call.rejecting"), mark: keys.mark("reject"), keys: keys.hint("reject"), className: "danger" })}
@@ -64,11 +67,11 @@ export function activeCard(column, call) {
     <article class="call" data-call=${call.id} data-state=${call.state} tabindex="-1" aria-label=${spoken(text("desk.call.label", { state: text(label), who: whoOf(call) }))}>
       <header><h3><span class="mark" aria-hidden="true"></span>${text(label)}${held ? html` ${since(call.since)}` : nothing}</h3>
         <p class="times big">${call.answered !== null ? html`<span class="unseen">${text("desk.call.talked")}</span>${since(call.answered)}` : since(call.since)}</p></header>
-      ${who(call)} ${earlier(column, call)}
+      ${who(call)} ${asker(call)} ${earlier(column, call)}
       ${asked !== null ? html`<p class="consultation" data-consultation="asked">${text("desk.consult.asked", { who: asked })}</p>` : nothing}
       ${consultation ? html`<p class="consultation" data-consultation="talking">${text("desk.consult.talking", { who: consultation.label || isolated(consultation.destination) })} ${since(consultation.since)}</p>` : nothing}
-      ${call.state === "dialing" ? buttonsWhileDialing(column, call) : consultation || asked !== null ? consultButtons(column, call, asked !== null && !consultation) : buttons(column, call)}
-      ${call.isInternal || call.state === "dialing" ? nothing : noteField(column, call.id)}
+      ${call.state === "dialing" || call.state === "consulted" ? buttonsWhileDialing(column, call) : consultation || asked !== null ? consultButtons(column, call, asked !== null && !consultation) : buttons(column, call)}
+      ${call.isInternal || call.state === "dialing" || call.state === "consulted" ? nothing : noteField(column, call.id)}
       ${outcomes(column, call.id)}
     </article>`;
 }

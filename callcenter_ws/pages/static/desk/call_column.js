@@ -1,6 +1,7 @@
 // The column of the calls: what rings, what is talked in, what has ended and is to be wrapped up, and dialing.
 
 import { onceAFrame } from "../staff/frame.js";
+import { clockTime } from "../staff/clock.js";
 import { isField } from "../staff/keys.js";
 import { isDialogOpen } from "../staff/dialog.js";
 import { isolated, text } from "../texts.js";
@@ -54,7 +55,7 @@ export class CallColumn {
     this.#draw = onceAFrame(() => this.#render());
     actions.onEnd((entry) => this.#ended(entry));
     context.onActions(() => this.#draw());
-    client.watch((store) => [store.calls(), store.agent(client.identity?.user_id ?? "")], () => this.#draw(), { equal: (one, other) => one[0] === other[0] && one[1] === other[1] });
+    client.watch((store) => [store.calls(), store.agent(client.identity?.user_id ?? ""), store.sources()], () => this.#draw(), { equal: (one, other) => one.every((part, at) => part === other[at]) });
     client.on("status", () => this.#draw());
     client.on("rebuilt", () => this.#draw());
     addCallKeys(this);
@@ -192,6 +193,7 @@ export class CallColumn {
     render(
       html`
         <h2 tabindex="-1">${text("desk.calls")}</h2>
+        ${client.store.sources().filter(({ up }) => !up).map(({ name, since: at }) => html`<p class="quiet" role="status" data-source=${name}>${text("desk.source_down", { source: isolated(name), time: clockTime(at) })}</p>`)}
         ${repeat(ringing, ({ id }) => id, (call) => ringingCard(this, call))}
         ${repeat(others, ({ id }) => id, (call) => activeCard(this, call))}
         ${repeat(ended, ({ id }) => id, (call) => wrapUpCard(this, call))}

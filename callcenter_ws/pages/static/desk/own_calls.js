@@ -5,17 +5,19 @@ import { tab } from "../staff/memory.js";
 /** @typedef {import("../client.js").Call} Call */
 /**
  * `since`: of the state; `answered`: when the conversation began; `waited`: since when the caller has waited; `party`: the
- * number of the other side; `heldBy`: who has put it on hold.
- * @typedef {{id: string, state: "ringing" | "dialing" | "talking" | "hold", since: number, answered: number | null,
+ * number of the other side; `heldBy`: who has put it on hold; `asker`: the colleague who talks in it and consults the user.
+ * @typedef {{id: string, state: "ringing" | "consulted" | "dialing" | "talking" | "hold", since: number, answered: number | null,
  *   waited: number, name: string | null, party: string | null, queue: string | null, isOutbound: boolean,
- *   isInternal: boolean, heldBy: string | null}} OwnCall
+ *   isInternal: boolean, heldBy: string | null, asker: string | null}} OwnCall
  */
 /** @typedef {{id: string, since: number}} Ringing */
 
 const MISSED = "desk.missed";
 const MAX_MISSED = 50;
+/** The own state and the call say when it began to ring, each for itself. */
+const SAME_RING_MS = 2000;
 const OVER = new Set(["call.answered", "call.ended", "call.abandoned", "call.missed", "queue.left"]);
-const ORDER = { ringing: 0, dialing: 1, talking: 2, hold: 3 };
+const ORDER = { ringing: 0, consulted: 1, dialing: 1, talking: 2, hold: 3 };
 
 /** @param {any} payload */
 const idOf = (payload) => String(payload.call_id ?? payload.unique_id);
@@ -55,22 +57,33 @@ export class OwnCalls {
     const own = [];
     for (const call of this.#client.store.calls()) {
       const ringing = this.#ringing.get(call.id);
-      if (ringing !== undefined) own.push(this.#made(call, "ringing", ringing));
+      const ring = ringing === undefined ? null : this.#ring(call, ringing);
+      if (ring !== null) own.push(this.#made(call, ...ring));
       else if (isOf(call, me, extension)) own.push(this.#made(call, call.state === "hold" ? "hold" : call.state === "talking" ? "talking" : "dialing", call.since));
     }
     return own.sort((one, other) => ORDER[one.state] - ORDER[other.state] || one.since - other.since);
   }
 
+  /**
+   * What has become of a ring. That a consulted colleague has answered, or is asked no longer, only the own state says.
+   * @param {Call} call @param {number} since @returns {["ringing" | "consulted", number] | null}
+   */
+  #ring(call, since) {
+    const own = this.#client.store.agent(this.#me);
+    if (!isOfAnother(call, this.#me) || !own || own.state === "ringing" || own.since < since) return ["ringing", since];
+    return own.state === "busy" ? ["consulted", own.since] : null;
+  }
+
   /** @param {Call} call @param {OwnCall["state"]} state @param {number} since @returns {OwnCall} */
   #made(call, state, since) {
     const slots = /** @type {{[name: string]: any}} */ (this.#client.store.slots("call", call.id));
-    const { answered, hold, joined, incoming } = slots;
+    const { hold, joined, incoming } = slots;
     const isOutbound = call.direction === "outbound" || (call.direction === "internal" && call.agent_id !== this.#me);
     return {
       id: call.id,
       state,
       since,
-      answered: answered ? ms(answered.payload.answered_at ?? answered.timestamp) : null,
+      answered: state === "talking" || state === "hold" ? begunAt(slots) : null,
       waited: ms((joined ?? incoming)?.timestamp ?? call.started_at) || call.started_at,
       name: isOutbound ? (call.direction === "internal" ? call.agent_name : null) : call.caller_name,
       party: isOutbound ? call.destination : call.caller_id,
@@ -78,6 +91,7 @@ export class OwnCalls {
       isOutbound,
       isInternal: call.direction === "internal",
       heldBy: state === "hold" ? (hold?.payload.held_by ?? null) : null,
+      asker: isOfAnother(call, this.#me) ? (call.agent_name ?? call.agent_id) : null,
     };
   }
 
@@ -88,6 +102,9 @@ export class OwnCalls {
       this.#ringing.set(idOf(payload), ms(timestamp));
       return true;
     }
+    // The own state says when a consultation is answered, and when it ends.
+    if (type === "agent.state.changed" && String(payload.user_id) === me) return this.#ringing.size > 0;
+    if (type === "call.transferred" && payload.transfer_type === "attended") return this.#ringing.delete(idOf(payload));
     // "answered" says where only with the next event: until then its card stays.
     if (!OVER.has(type) || (type === "queue.left" && payload.reason === "answered")) return false;
     const id = idOf(payload);
@@ -96,6 +113,20 @@ export class OwnCalls {
       this.#miss(id);
     }
     return this.#ringing.delete(id);
+  }
+
+  /** When a call rang here, if it did so last. @param {string} id */
+  #rangAt(id) {
+    const { ringing } = /** @type {{[name: string]: any}} */ (this.#client.store.slots("call", id));
+    return ringing && String(ringing.payload.agent_id) === this.#me ? ms(ringing.timestamp) : NaN;
+  }
+
+  /** Whether the user is being consulted about a call, as far as the state of the tenant shows it. @param {string} id */
+  #isConsulted(id) {
+    const { state } = /** @type {{[name: string]: any}} */ (this.#client.store.slots("agent", this.#me));
+    const own = this.#client.store.agent(this.#me);
+    const later = (own?.since ?? NaN) - this.#rangAt(id);
+    return own?.state === "ringing" ? Math.abs(later) < SAME_RING_MS : own?.state === "busy" && state?.payload.previous_state === "ringing" && later > 0;
   }
 
   /** @param {string} id */
@@ -110,8 +141,12 @@ export class OwnCalls {
   #rebuild() {
     const me = this.#me;
     const own = this.#client.store.agent(me);
-    for (const id of [...this.#ringing.keys()]) if (this.#client.store.call(id)?.state !== "ringing") this.#ringing.delete(id);
+    for (const id of [...this.#ringing.keys()]) {
+      const call = this.#client.store.call(id);
+      if (call?.state !== "ringing" && !(call && isOfAnother(call, me))) this.#ringing.delete(id);
+    }
     for (const call of this.#client.store.calls()) {
+      if (isOfAnother(call, me) && this.#isConsulted(call.id)) this.#ringing.set(call.id, this.#rangAt(call.id));
       if (call.state !== "ringing" || call.agent_id !== me || this.#ringing.has(call.id)) continue;
       // A call that was missed here goes on to be "ringing" until something else happens to it.
       const isElsewhere = own !== undefined && own.state !== "ringing" && own.since > call.since;
@@ -119,6 +154,16 @@ export class OwnCalls {
     }
   }
 }
+
+/** When the present conversation began: after a transfer, that with the new agent. @param {{[name: string]: any}} slots */
+function begunAt({ answered, transferred }) {
+  if (!transferred) return answered ? ms(answered.payload.answered_at ?? answered.timestamp) : null;
+  const last = answered && answered.seq > transferred.seq ? answered : transferred;
+  return ms(last.timestamp);
+}
+
+/** Whether another agent talks in a call. @param {Call} call @param {string} me */
+const isOfAnother = (call, me) => (call.state === "talking" || call.state === "hold") && call.agent_id !== null && call.agent_id !== me;
 
 /** @param {Call} call @param {string} me @param {string | null} extension */
 function isOf(call, me, extension) {
