@@ -342,7 +342,13 @@ def test_the_search_finds_a_call_of_today_with_its_path(world: SupervisorWorld, 
     world.talk("s1", "ada", "Ada")
     world.publish("call.disposition", {"call_id": "s1", "code": "sold", "label": "Sold", "note": "<i>at once</i>"})
     world.end("s1")
+    dialed = {"unique_id": "o1", "caller_id": "10eve", "destination": "+49", "direction": "outbound"}
+    world.publish("call.incoming", dialed)
+    world.publish("call.answered", {"unique_id": "o1", "agent_id": "eve"})
+    world.end("o1")
     tab = world.show(context, "#search")
+    # Of a call that goes out it is said whom it is to, not the extension that has dialed.
+    wait_for_text(tab, ".found [data-key=o1] a", "to +49")
     tab.type("[data-filter=search]", "555-s1")
     tab.wait_for("[...document.querySelectorAll('.found tbody tr')].map((one) => one.dataset.key).join() === 's1'")
     tab.click(".found tbody a")

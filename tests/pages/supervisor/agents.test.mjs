@@ -51,6 +51,8 @@ test("rows are filtered by state, queue, text and limit", () => {
   assert.deepEqual(found({ queue: "support" }), ["2"]);
   assert.deepEqual(found({ isOverOnly: true }), ["1"]);
   assert.deepEqual([found({ text: " ADA" }), found({ text: "207" }), found({ text: "bohr" }), found({ text: "32255" })], [["1"], ["2"], ["1"], ["1"]]);
+  const out = agentRows(store(agents, [call("y", "2", "talking", { direction: "outbound", caller_id: "207", destination: "+4989" })]), new Limits(memory()), NOW);
+  assert.deepEqual(keys(filtered(out, { ...ALL, text: "+4989" })), ["2"]);
   assert.deepEqual(counts(rows).filter(({ count }) => count).map(({ state, count }) => [state, count]), [["talking", 2], ["break", 1]]);
 });
 

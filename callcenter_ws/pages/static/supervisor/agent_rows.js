@@ -65,7 +65,7 @@ export function filtered(rows, { state, queue, text, isOverOnly }) {
 
 /** @param {AgentRow} row */
 const searched = ({ agent, call }) =>
-  [agent.name, agent.id, agent.extension, agent.reason, call?.caller_id, call?.caller_name].filter(Boolean).join("\n").toLowerCase();
+  [agent.name, agent.id, agent.extension, agent.reason, call?.caller_id, call?.caller_name, call?.direction === "outbound" && call.destination].filter(Boolean).join("\n").toLowerCase();
 
 /**
  * Return how many agents are in each state, in the order of the page.

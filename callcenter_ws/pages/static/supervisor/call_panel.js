@@ -43,7 +43,7 @@ export class CallPanel {
         ${fact(text("supervisor.search.outcome"), html`${resultOf(call)}${present ? html` ${since(present.since)}` : nothing}`)}
         ${fact(text("supervisor.search.wait"), seconds(call.wait_seconds))}
         ${fact(text("supervisor.search.talk"), seconds(call.talk_seconds))}
-        ${fact(text("supervisor.call.number"), html`<bdi>${call.caller_id || text("figure.none")}</bdi>`)}
+        ${fact(text("supervisor.call.number"), html`<bdi>${(call.direction === "outbound" ? call.destination : call.caller_id) || text("figure.none")}</bdi>`)}
         ${fact(text("supervisor.call.direction"), word("supervisor.direction", call.direction ?? "inbound"))}
         ${fact(text("supervisor.call.id"), html`<bdi>${call.call_id}</bdi>`)}
       </dl>

@@ -19,7 +19,7 @@ const MAX_AGENTS = 10;
 /** @type {{[name: string]: import("./sorting.js").Column<any>}} */
 const COLUMNS = {
   started_at: { value: ({ started_at }) => started_at, isDescending: true },
-  caller: { value: (call) => String(call.caller_name || call.caller_id || "").toLowerCase() || null },
+  caller: { value: (call) => String((call.direction === "outbound" ? call.destination : call.caller_name || call.caller_id) || "").toLowerCase() || null },
   queue: { value: ({ queue_name }) => queue_name },
   agent: { value: ({ agent_name }) => agent_name },
   outcome: { value: (call) => resultOf(call) },

@@ -19,8 +19,9 @@ export const resultOf = ({ state, outcome }) => (state === "ended" ? word("super
 /** @param {string} name */
 export const stateName = (name) => word("state", name);
 
-/** Return who calls, as text. @param {any} call */
+/** Return who calls, as text; of a call that goes out, whom it is to: its caller is the agent. @param {any} call */
 export function callerOf(call) {
+  if (call.direction === "outbound" && call.destination) return text("supervisor.call.to", { number: isolated(String(call.destination)) });
   const number = call.caller_id !== call.caller_name ? call.caller_id : null;
   const shown = [call.caller_name, number].filter(Boolean).map((part) => isolated(String(part)));
   return shown.join(" ") || text("supervisor.caller.unknown");

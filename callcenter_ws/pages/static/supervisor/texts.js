@@ -170,6 +170,7 @@ addTexts({
   "supervisor.caller.unknown": "unknown caller",
   "supervisor.call.title": "Call",
   "supervisor.call.position": "#",
+  "supervisor.call.to": "to {number}",
   "supervisor.call.caller": "caller",
   "supervisor.call.agent": "agent",
   "supervisor.call.waits": "waits",
