@@ -103,7 +103,11 @@ def demo_settings(settings: Settings, state: DemoState) -> Settings:
             source_lease=min(settings.amp.source_lease, _SOURCE_LEASE_SECONDS),
         ),
         control=replace(settings.control, socket=str(state.control_socket)) if own_socket else settings.control,
-        public=replace(settings.public, tenants={**settings.public.tenants, state.tenant: tenant}),
+        public=replace(
+            settings.public,
+            tenants={**settings.public.tenants, state.tenant: tenant},
+            session_key_file=settings.public.session_key_file or state.visitors_secret_file,
+        ),
         commands=replace(settings.commands, enabled=True),
         tenants=replace(settings.tenants, by_name={state.tenant: DEMO_TENANT, **settings.tenants.by_name}),
     )

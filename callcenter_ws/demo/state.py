@@ -62,6 +62,11 @@ class DemoState:
         return self.directory / "secret"
 
     @property
+    def visitors_secret_file(self) -> Path:
+        """The key of the tokens of visitors, whose chats go on when the demo is started again: like ``secret_file``."""
+        return self.directory / "visitors.secret"
+
+    @property
     def store_file(self) -> Path:
         """The store of its events. The next start keeps it, unless another sender publishes then."""
         return self.directory / "events.sqlite"
@@ -88,7 +93,7 @@ class DemoState:
 
     @classmethod
     def prepare(cls, url: str, environ: Mapping[str, str] = os.environ, *, sender: str = SIMULATOR) -> DemoState:
-        """Make the folder and the secret if they are missing.
+        """Make the folder and the secrets if they are missing.
 
         The store is kept from one simulator to the next, which says that the former calls have ended: users stay
         signed in, and the calls of today are still found. A bridge to a new exchange could not say that.
@@ -104,6 +109,7 @@ class DemoState:
             _check_not_running(directory)
             state = cls(directory, _socket_path(directory), url, sender=sender)
             _create_secret(state.secret_file)
+            _create_secret(state.visitors_secret_file)
             if sender != SIMULATOR or _recorded_sender(directory) != SIMULATOR:
                 for suffix in ("", "-wal", "-shm"):
                     state.store_file.with_name(state.store_file.name + suffix).unlink(missing_ok=True)

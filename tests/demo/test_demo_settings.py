@@ -27,6 +27,14 @@ def test_the_gateway_derives_the_statistics_of_its_tenant(tmp_path: Path) -> Non
     assert [rule.metric for rule in found.alerts] == ["longest_wait_time", "service_level"]
 
 
+def test_chats_of_visitors_go_on_after_a_restart(tmp_path: Path) -> None:
+    assert settings_of(tmp_path).public.session_key_file == tmp_path / "visitors.secret"
+    (tmp_path / "own").write_text("k" * 32)
+    (tmp_path / "own").chmod(0o600)
+    named = settings_of(tmp_path, f'[public]\nsession_key_file = "{tmp_path}/own"\n')
+    assert named.public.session_key_file == tmp_path / "own"
+
+
 def test_its_rules_are_valid() -> None:
     assert [problem for rule in DEMO_TENANT.alerts for problem in check_alert(rule)] == []
 

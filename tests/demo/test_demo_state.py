@@ -39,7 +39,8 @@ def test_prepare_makes_a_private_folder_that_find_finds(tmp_path: Path) -> None:
     assert DemoState.find(environ(folder)) == prepared
     assert (prepared.url, prepared.tenant, prepared.amp_token_file) == (URL, "demo", None)
     assert mode(folder) == 0o700
-    assert {path.name: mode(path) for path in folder.iterdir()} == {"secret": 0o600, "demo.json": 0o600}
+    files = ("secret", "visitors.secret", "demo.json")
+    assert {path.name: mode(path) for path in folder.iterdir()} == dict.fromkeys(files, 0o600)
 
 
 def test_the_modes_of_an_existing_folder_are_corrected(tmp_path: Path) -> None:

@@ -156,6 +156,9 @@ export class Chats {
     const body = this.drafts.of(id);
     if (!body.trim() || body.length > MAX_CHARACTERS || this.outbox.isFull) return;
     this.drafts.take(id);
+    // What was written and sent within one frame was never drawn, so that an empty field is nothing new to the template.
+    const field = /** @type {HTMLTextAreaElement | null} */ (document.querySelector(`[data-chat="${CSS.escape(id)}"] textarea`));
+    if (field) field.value = "";
     this.typing.stopped(id);
     this.outbox.add(id, body, this.client.now());
     this.places.toEnd(id);

@@ -43,8 +43,10 @@ export class LogPlaces {
   /** Note that the reader has scrolled. @param {string} chat @param {HTMLElement} element */
   scrolled(chat, element) {
     const place = this.#placeOf(chat);
+    // Only a reader who moves up leaves the end: the event may come late, when messages were added since.
+    const isUp = element.scrollTop < place.top - 1;
     place.top = element.scrollTop;
-    const isAtEnd = element.scrollHeight - element.scrollTop - element.clientHeight <= NEAR_PX;
+    const isAtEnd = element.scrollHeight - element.scrollTop - element.clientHeight <= NEAR_PX || (place.isAtEnd && !isUp);
     if (isAtEnd === place.isAtEnd) return;
     place.isAtEnd = isAtEnd;
     this.#moved(chat);
@@ -71,10 +73,12 @@ export class LogPlaces {
   }
 
   /** @param {Place} place */
-  #restore({ element, isAtEnd, top }) {
+  #restore(place) {
+    const { element, isAtEnd, top } = place;
     if (!element) return;
     const wanted = isAtEnd ? element.scrollHeight : top;
     if (Math.abs(element.scrollTop - wanted) > 1) element.scrollTop = wanted;
+    if (isAtEnd) place.top = element.scrollTop;
   }
 
   /** @param {string} chat */
