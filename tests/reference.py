@@ -27,6 +27,7 @@ KEEPS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "queue.member.unpaused": ("member", ("queue_name", "user_id"), "member"),
     "chat.session.started": ("chat", ("session_id",), "started"),
     "chat.transferred": ("chat", ("session_id",), "transferred"),
+    "chat.delivered": ("chat", ("session_id",), "delivered"),
 }
 # The same for the slot that is emptied; None: all slots.
 DROPS: dict[str, tuple[str, tuple[str, ...], str | None]] = {

@@ -436,7 +436,7 @@ def model_sees(  # noqa: C901 - one rule after the other
         return False
     if principal.role is Role.VISITOR:
         own_session = event.family == "chat" and event.session_id == principal.session_id
-        return own_session and not (event.type == "chat.message" and event.private)
+        return own_session and event.type != "chat.delivered" and not (event.type == "chat.message" and event.private)
     if principal.role is Role.WALLBOARD and (event.family == "chat" or event.type == "call.disposition"):
         return False
     if principal.role is Role.AGENT and event.type == "presence.changed":
