@@ -1,7 +1,6 @@
 // The column of the calls: what rings, what is talked in, what has ended and is to be wrapped up, and dialing.
 
 import { onceAFrame } from "../staff/frame.js";
-import { clockTime } from "../staff/clock.js";
 import { isField } from "../staff/keys.js";
 import { isDialogOpen } from "../staff/dialog.js";
 import { isolated, text } from "../texts.js";
@@ -193,7 +192,6 @@ export class CallColumn {
     render(
       html`
         <h2 tabindex="-1">${text("desk.calls")}</h2>
-        ${client.store.sources().filter(({ up }) => !up).map(({ name, since: at }) => html`<p class="quiet" role="status" data-source=${name}>${text("desk.source_down", { source: isolated(name), time: clockTime(at) })}</p>`)}
         ${repeat(ringing, ({ id }) => id, (call) => ringingCard(this, call))}
         ${repeat(others, ({ id }) => id, (call) => activeCard(this, call))}
         ${repeat(ended, ({ id }) => id, (call) => wrapUpCard(this, call))}

@@ -69,7 +69,6 @@ addTexts({
   "desk.call.internal": "Internal call",
   "desk.call.dialing": "Dialing",
   "desk.call.hold": "On hold",
-  "desk.source_down": "{source} has been disconnected since {time}: what is shown of calls and states may be old, and is done at the phone.",
   "desk.call.consulted": "Consultation",
   "desk.call.held_by_caller": "On hold by the other side",
   "desk.call.label": "{state}: {who}",
