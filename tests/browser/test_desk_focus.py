@@ -108,7 +108,7 @@ def test_a_state_that_the_agent_has_not_asked_for_is_said(desk: Desk, exchange: 
     exchange.done(command)
     desk.wait("body > .announcer", "My state: Available: done")
     assert "You are now: Available" not in desk.tab.text("body > .announcer")
-    assert "Available" in desk.tab.text(".states [aria-current=true]")
+    desk.wait(".states [aria-current=true]", "Available")
 
 
 def test_the_focus_stays_where_a_button_was(desk: Desk, exchange: Exchange) -> None:
