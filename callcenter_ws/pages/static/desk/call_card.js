@@ -27,7 +27,7 @@ function earlier(column, { id, isOutbound, isInternal }) {
   const known = column.earlier.of(id);
   if (!known || known.caller_id === null) return nothing;
   const calls = known.calls.map((one) => html`
-    <li><time>${clockTime(Date.parse(one.started_at))}</time> <span>${one.queue_name ? html`<bdi>${one.queue_name}</bdi> · ` : nothing}${outcomeName(one.outcome)}${one.agent_name ? html` · <bdi>${one.agent_name}</bdi>` : nothing}${one.disposition ? html` · <bdi>${one.disposition.label || one.disposition.code}</bdi>` : nothing}</span></li>`);
+    <li><time>${clockTime(Date.parse(one.started_at))}</time> <span>${one.queue_name ? html`<bdi>${one.queue_name}</bdi> · ` : nothing}${outcomeName(one.outcome)}${one.agent_name && one.outcome !== "abandoned" ? html` · <bdi>${one.agent_name}</bdi>` : nothing}${one.disposition ? html` · <bdi>${one.disposition.label || one.disposition.code}</bdi>` : nothing}</span></li>`);
   const words = known.today ? text("desk.earlier", { n: known.today }) : text("desk.earlier.none");
   return html`
     <div class="earlier" data-today=${known.today}>

@@ -54,7 +54,7 @@ export class CallColumn {
     this.#draw = onceAFrame(() => this.#render());
     actions.onEnd((entry) => this.#ended(entry));
     context.onActions(() => this.#draw());
-    client.watch((store) => [store.calls(), store.agent(client.identity?.user_id ?? ""), store.sources()], () => this.#draw(), { equal: (one, other) => one.every((part, at) => part === other[at]) });
+    client.watch((store) => [store.calls(), store.agent(client.identity?.user_id ?? "")], () => this.#draw(), { equal: (one, other) => one[0] === other[0] && one[1] === other[1] });
     client.on("status", () => this.#draw());
     client.on("rebuilt", () => this.#draw());
     addCallKeys(this);
