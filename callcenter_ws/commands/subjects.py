@@ -100,7 +100,7 @@ class Subjects:
             owners=() if entity.owner is None else (entity.owner,),
             queue_name=_queue_of(publications),
             agents=agents,
-            handled_by=_named(publications, _HANDLING),
+            handled_by=_named(publications, _HANDLING) | self._recent_calls.answered(asker.tenant_id, call_id),
             rings=rings,
         )
 

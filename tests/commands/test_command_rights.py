@@ -70,6 +70,18 @@ def test_a_call_that_is_transferred(commands: CommandWorld) -> None:
     assert codes == ["accepted", "accepted", "not_allowed"]
 
 
+def test_a_disposition_of_a_call_that_was_transferred_on(commands: CommandWorld) -> None:
+    """The state has the last answer and the last transfer only."""
+    commands.call("c1", queue_name="sales")
+    for sender, receiver in (("alice", "bob"), ("bob", "carol")):
+        moved = {"from_agent_id": sender, "to_agent_id": receiver, "transfer_type": "blind"}
+        commands.publish("call.transferred", unique_id="c1", caller_id="1", destination="200", **moved)
+        commands.publish("call.answered", unique_id="c1", caller_id="1", agent_id=receiver)
+    askers = (person(), BOB, person("carol"), person("dave"))
+    codes = [commands.code("call.disposition", asker, call_id="c1", code="sold") for asker in askers]
+    assert codes == ["accepted", "accepted", "accepted", "not_allowed"]
+
+
 def test_the_agent_of_an_outbound_call(commands: CommandWorld) -> None:
     commands.publish(
         "call.incoming", unique_id="c1", caller_id="101", destination="+49301", direction="outbound", agent_id="alice"
