@@ -16,7 +16,7 @@ def test_each_screenshot_is_shown_and_small() -> None:
     shown = {
         (folder / name).resolve()
         for folder, text in texts
-        for name in re.findall(r"^\.\. (?:figure|image):: (\S+\.png)$", text, re.MULTILINE)
+        for name in re.findall(r"^ *\.\. (?:figure|image):: (\S+\.png)$", text, re.MULTILINE)
     }
     present = {path.resolve() for path in DOCS.glob("*.png")}
     assert shown == present
