@@ -149,6 +149,8 @@ def test_a_client_cannot_claim_another_address(cluster: Cluster) -> None:
             ("/", 200),
             ("/login", 200),
             ("/desk", 200),
+            ("/supervisor", 200),
+            ("/widget.js", 200),
             ("/live", 200),
             ("/wallboard", 200),
             ("/wallboard?board=floor", 200),
