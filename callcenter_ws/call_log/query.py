@@ -227,8 +227,8 @@ def described(record: CallRecord, names: dict[str, str]) -> JsonObject:
 async def earlier(day: CallDay, call: Call, seen: CallRecord, slices: Slices) -> JsonObject:
     """Return the earlier calls of the same caller, as ``GET /ws/calls/earlier`` has them.
 
-    They are counted in the whole tenant. What is told of them is safe for each agent: time, queue, outcome, agent and
-    disposition without the note.
+    Calls of the whole tenant count, also those that the asker may not see. The response has their time, queue, outcome,
+    agent and disposition, and never a note.
     """
     key = None if seen.direction == "outbound" else caller_key(seen.caller_id)
     if key is None:

@@ -99,7 +99,7 @@ def demo_settings(settings: Settings, state: DemoState) -> Settings:
         amp=replace(
             settings.amp,
             listen=(EndpointDescription.parse(state.amp_listen), *other_listeners),
-            # A killed sender is told of before it starts again.
+            # So short that source.down is published before a killed sender starts again.
             source_lease=min(settings.amp.source_lease, _SOURCE_LEASE_SECONDS),
         ),
         control=replace(settings.control, socket=str(state.control_socket)) if own_socket else settings.control,

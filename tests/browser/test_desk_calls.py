@@ -240,7 +240,7 @@ def test_a_call_goes_on_while_a_colleague_is_consulted_in_it(desk: Desk, exchang
     exchange.agent("bo", "Bo Free", "1777")
     call.say("call.ringing", agent_id="bo", agent_name="Bo Free")
     call.wait("hold")
-    # What the desk has drawn since then: the consulted one is in the list of whom it can be transferred to.
+    # The list of colleagues has the consulted one, so the desk has drawn the state after the ringing.
     desk.press("t")
     desk.wait("dialog [role=option]", "Bo Free")
     desk.press("Escape")

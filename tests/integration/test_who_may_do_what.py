@@ -325,7 +325,7 @@ def _reads_statistics(query: str) -> Callable[[Actor], str]:
 def reads_calls(actor: Actor) -> str:
     status, _ = actor.gateway.http("/ws/calls/earlier?call_id=unknown", token=actor.token())
     answer = _reads("/ws/calls")(actor)
-    # A user who may ask is told that there is no such call.
+    # 404: the user may ask, and there is no such call.
     assert (status == 404) is (answer == "yes")
     return answer
 

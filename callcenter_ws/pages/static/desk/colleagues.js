@@ -128,7 +128,7 @@ export function chooseTarget({ client }, title, choose, signal) {
       <p class="quiet">${text("desk.target.hint")}</p>`;
   };
   const dialog = openDialog(title, content, { className: "target" });
-  // The list is of this moment: who is free changes while it is open.
+  // While the list is open, colleagues become free and busy: draw it again.
   const draw = onceAFrame(() => dialog.element.isConnected && dialog.update());
   client.watch((store) => [store.agents(), store.queues()], draw, { equal: (one, other) => one.every((list, at) => list === other[at]), signal: ended.signal });
   signal?.addEventListener("abort", () => dialog.close(), { signal: ended.signal });

@@ -5,7 +5,7 @@ import { tab } from "../staff/memory.js";
 /** @typedef {import("../client.js").Call} Call */
 /**
  * `since`: of the state; `answered`: when the conversation began; `waited`: since when the caller has waited; `party`: the
- * number of the other side; `heldBy`: who has put it on hold; `asker`: the colleague who talks in it and consults the user.
+ * number of the other side; `heldBy`: the agent who has put it on hold; `asker`: the colleague who consults the user about it.
  * @typedef {{id: string, state: "ringing" | "consulted" | "dialing" | "talking" | "hold", since: number, answered: number | null,
  *   waited: number, name: string | null, party: string | null, queue: string | null, isOutbound: boolean,
  *   isInternal: boolean, heldBy: string | null, asker: string | null}} OwnCall
