@@ -13,7 +13,7 @@ export const INTERNAL = `
 /** More of them, which the modules of the widget alone use. What they store, or a site uses, is not among them. */
 export const OF_THE_WIDGET = `
   adopt asksName changed gateway happened hasSound isAvailable isCut isExpired isLeft isQuiet isRefused isSmall kept
-  offlineText onAccent rings toggleSound toggled typist unlock
+  offlineText onAccent phase rings toggleSound toggled typist unlock
 `.trim().split(/\s+/);
 
 /** Those that the widget uses of objects of the browser, too: its bundle keeps them as they are. */

@@ -72,7 +72,8 @@ def test_the_whole_is_seen_in_one_browser(demo: Demo, context: Context) -> None:
     visitor = WidgetTab(shop.tab, None)  # type: ignore[arg-type]  # only its page is used
     visitor.wait(".launcher")
     visitor.open()
-    visitor.wait("#text")
+    # At first the page may have been told that no agent is there: they have just begun to sign in.
+    visitor.wait("[data-mode=message]")
     visitor.send(QUESTION)
     desk.click("[data-command='chat.accept']")
     desk.wait("[data-chat]:not([data-chat=chat-demo])", QUESTION)

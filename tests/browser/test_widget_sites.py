@@ -31,7 +31,17 @@ origins = ["{origin}"]
 anonymous = true
 [tenants.plain.widget]
 available = "always"
+[public.tenants.staffed]
+origins = ["{origin}"]
+anonymous = true
+[tenants.staffed.widget]
+available = "agents"
 """
+ASKS_SOON = """{
+    const later = setTimeout;
+    window.setTimeout = (call, ms, ...given) => later(call, ms === 15000 ? 500 : ms, ...given);
+}"""
+"""The page asks more often than it does whether agents have come."""
 STRICT = (
     '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; script-src {gateway}; '
     "connect-src {gateway} {socket}; style-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
@@ -213,6 +223,22 @@ def test_a_message_is_left_when_no_agent_is_there(context: Context, world: Widge
     world.say(shop.session, "Guten Tag!")
     shop.wait_text("Guten Tag!")
     shop.wait_text("Sie chatten mit Maria")
+
+
+def test_an_agent_comes_while_the_visitor_writes(context: Context, world: WidgetWorld) -> None:
+    shop = open_plain(world, context, tenant="staffed", before=ASKS_SOON)
+    shop.open()
+    shop.wait("[data-mode=offline]")
+    shop.type("Is it in stock?")
+    shop.value("root.querySelector('#email').focus()")
+    agent = {"user_id": "a1", "username": "Maria", "state": "available"}
+    world.gateway.publish([{"tenant_id": "staffed", "type": "agent.state.changed", "payload": agent}])
+    shop.wait("[data-mode=message]")
+    # What was written is kept, and the focus is not lost with the field that had it.
+    assert shop.value("[root.activeElement.id, root.activeElement.value]") == ["text", "Is it in stock?"]
+    shop.tab.key("Enter")
+    shop.wait_for(f"{PUBLISHED} === 1")
+    shop.check()
 
 
 def test_chats_of_another_system_are_refused_with_an_honest_sentence(context: Context, world: WidgetWorld) -> None:

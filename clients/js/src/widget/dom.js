@@ -40,7 +40,7 @@ const SVG = "http://www.w3.org/2000/svg";
 /** @param {string} path of a drawing of 24 by 24, in lines */
 export function icon(path) {
   const drawing = document.createElementNS(SVG, "svg");
-  for (const [name, value] of Object.entries({ viewBox: "0 0 24 24", "aria-hidden": "true", focusable: "false" })) drawing.setAttribute(name, value);
+  for (const [name, value] of Object.entries({ viewBox: "0 0 24 24", "aria-hidden": "true" })) drawing.setAttribute(name, value);
   const line = document.createElementNS(SVG, "path");
   line.setAttribute("d", path);
   drawing.append(line);

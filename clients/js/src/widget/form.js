@@ -76,6 +76,8 @@ export function formOf(say, { send, input }) {
       mode = wanted;
       const isOffline = mode === "offline";
       setAttribute(root, "data-mode", mode);
+      // Agents have come while an address was written: the field that has the focus is not needed.
+      if (mode === "message" && person.matches(":focus-within")) text.focus();
       setShown(person, mode !== "message");
       for (const field of [name, email]) field.disabled = mode === "message";
       name.required = mode === "first";

@@ -18,7 +18,7 @@ import { viewOf } from "./view.js";
 
 const FIRST_RETRY_MS = 10000;
 const MAX_RETRY_MS = 300000;
-/** For so long it is not asked again whether agents are there. */
+/** For so long it is not asked again whether agents are there, if they were. */
 const FRESH_MS = 15000;
 
 const LOG = "callcenter-ws widget:";
@@ -34,6 +34,8 @@ function begin(script, { gateway, tenant }, api) {
   let answer = null;
   let answeredAt = 0;
   let retryMs = FIRST_RETRY_MS;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let timer;
   /** @type {ReturnType<typeof viewOf> | null} */
   let view = null;
   let isWanted = false;
@@ -110,7 +112,8 @@ function begin(script, { gateway, tenant }, api) {
   };
 
   const refresh = async () => {
-    if (Date.now() < answeredAt + FRESH_MS) return;
+    if (answer?.available && Date.now() < answeredAt + FRESH_MS) return;
+    clearTimeout(timer);
     answeredAt = Date.now();
     try {
       const response = await fetch(`${gateway}ws/public/widget?tenant_id=${encodeURIComponent(tenant)}`, { credentials: "omit" });
@@ -122,11 +125,13 @@ function begin(script, { gateway, tenant }, api) {
     } catch {
       // The gateway cannot be reached: the site goes on without a chat, and it is tried again.
       answeredAt = 0;
-      if (!answer) setTimeout(refresh, retryMs * (0.8 + 0.4 * Math.random()));
+      if (!answer) timer = setTimeout(refresh, retryMs * (0.8 + 0.4 * Math.random()));
       retryMs = Math.min(MAX_RETRY_MS, retryMs * 2);
     }
     build();
     changed();
+    // Agents come perhaps while the visitor looks.
+    if (view?.isOpen && !answer?.available) timer = setTimeout(refresh, FRESH_MS);
   };
 
   Object.assign(api, {

@@ -97,7 +97,7 @@ export const TABLES = {
 export function languageOf(wanted, more = {}) {
   for (const tag of wanted) {
     const language = (tag ?? "").trim().toLowerCase().split(/[-_]/)[0];
-    if ([TABLES, more].some((tables) => Object.prototype.hasOwnProperty.call(tables, language))) return language;
+    if (Object.keys({ ...TABLES, ...more }).includes(language)) return language;
   }
   return "en";
 }
