@@ -55,6 +55,7 @@ def _starter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[...,
 
     yield start
     for gateway in started:
+        gateway.abandon_clients()
         gateway.stop()
         assert "Traceback" not in gateway.log, gateway.log
 
@@ -64,6 +65,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway
     """One gateway with the default settings for all tests of a module."""
     running = run_gateway(tmp_path_factory.mktemp("gw"))
     yield running
+    running.abandon_clients()
     status = running.stop()
     assert "Traceback" not in running.log, running.log
     # Twisted ends the process with the signal that stopped it, which the exit status shows.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import secrets
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -33,6 +35,7 @@ class RunningGateway:
     ports: dict[str, list[int]] = field(default_factory=dict)
     scheme: str = "http"
     reader: threading.Thread | None = None
+    sockets: list[ClientConnection] = field(default_factory=list)
 
     @property
     def port(self) -> int:
@@ -82,7 +85,9 @@ class RunningGateway:
         options.setdefault("legacy", True)
         # Its thread would outlive a test that leaves the connection open.
         options.setdefault("ping_interval", None)
-        return connect(f"{scheme}://127.0.0.1:{self.port}{path}", open_timeout=DEADLINE, **options)
+        opened = connect(f"{scheme}://127.0.0.1:{self.port}{path}", open_timeout=DEADLINE, **options)
+        self.sockets.append(opened)
+        return opened
 
     def http(
         self,
@@ -120,6 +125,11 @@ class RunningGateway:
         """Wait until all earlier events have been stored and delivered, including ``presence.changed``."""
         self.publish("alert", {"title": "t", "message": "m"}, tenant_id="no-clients")
 
+    def abandon_clients(self) -> None:
+        """Cut the connections that tests have left open: clients that do not read would delay the end."""
+        for opened in self.sockets:
+            Client(opened).abandon()
+
     def stop(self) -> int:
         """Stop the process with SIGTERM and return its exit status."""
         if self.process.poll() is None:
@@ -135,8 +145,13 @@ class Client:
 
     welcome: dict[str, Any]
 
-    def __init__(self, socket: ClientConnection) -> None:
-        self.socket = socket
+    def __init__(self, opened: ClientConnection) -> None:
+        self.socket = opened
+
+    def abandon(self) -> None:
+        """Cut the connection, without a closing handshake."""
+        with contextlib.suppress(OSError):
+            self.socket.socket.shutdown(socket.SHUT_RDWR)
 
     def receive(self) -> dict[str, Any]:
         """Return the next message."""
