@@ -107,7 +107,9 @@ title = {json.dumps(MARKUP[:60])}
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClientWorld]:
     made = ClientWorld(tmp_path_factory.mktemp("world") / "gateway", CONFIG)
     token = made.gateway.token("agent", sub=text_for("user", 255), name=text_for("name", 255))
-    with connect(f"ws://127.0.0.1:{made.gateway.port}/ws", subprotocols=["callcenter.v1", f"bearer.{token}"]) as socket:
+    url = f"ws://127.0.0.1:{made.gateway.port}/ws"
+    # Without a limit of what is not read: otherwise it does not see the end of the closing handshake.
+    with connect(url, subprotocols=["callcenter.v1", f"bearer.{token}"], max_queue=None) as socket:
         socket.recv()
         made.publish(*events(*TYPES, *LAST))
         yield made
