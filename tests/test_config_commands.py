@@ -11,6 +11,7 @@ from callcenter_ws.config.changes import EFFECTS, Effect
 from callcenter_ws.config.command_rules import UNSAFE_DESTINATIONS
 from callcenter_ws.config.command_settings import (
     AllowedCommands,
+    Destination,
     Disposition,
     TenantCommands,
     destination_pattern,
@@ -28,11 +29,13 @@ FULL = """
     destination_pattern = '^[0-9]{2,5}$'
     pause_reasons = ["break"]
     dispositions = [{ code = "sold", label = "Sold" }]
+    destinations = [{ name = "Sales", destination = "600", queue_name = "sales" }]
     [audit]
     file = "audit.jsonl"
     [tenants.acme.commands]
     pause_reasons = []
     dispositions = [{ code = "a", label = "A" }, { code = "b", label = "B" }]
+    destinations = [{ name = "Night desk", destination = "00" }]
     route = { "agent.state.set" = "pbx1", "call.*" = "pbx2" }
 """
 
@@ -48,10 +51,12 @@ def test_all_keys_are_read(tmp_path: Path) -> None:
     assert commands.allow == AllowedCommands(agent=("agent.state.set", "call.hangup"), supervisor=())
     assert (commands.rate, commands.burst, commands.pause_reasons) == (2, 3, ("break",))
     assert commands.dispositions == (Disposition(code="sold", label="Sold"),)
+    assert commands.destinations == (Destination(name="Sales", destination="600", queue_name="sales"),)
     assert settings.audit.file == tmp_path / "audit.jsonl"
     acme = settings.tenants.by_name["acme"].commands
     assert acme.pause_reasons == ()
     assert [one.code for one in acme.dispositions or ()] == ["a", "b"]
+    assert acme.destinations == (Destination(name="Night desk", destination="00", queue_name=None),)
     assert acme.route == {"agent.state.set": "pbx1", "call.*": "pbx2"}
     assert settings.warnings == ()
 
@@ -59,7 +64,7 @@ def test_all_keys_are_read(tmp_path: Path) -> None:
 def test_commands_are_off_and_a_tenant_has_nothing_of_its_own_by_default() -> None:
     assert not Settings().commands.enabled
     assert Settings().audit.file is None
-    assert TenantCommands() == TenantCommands(pause_reasons=None, dispositions=None, route={})
+    assert TenantCommands() == TenantCommands(pause_reasons=None, dispositions=None, destinations=None, route={})
 
 
 def test_tables_can_be_set_on_the_command_line() -> None:
@@ -94,6 +99,27 @@ def test_tables_can_be_set_on_the_command_line() -> None:
             'commands.dispositions = [{ code = "a", label = "A" }, { code = "a", label = "B" }]',
             "commands.dispositions",
             "2 of them have the code 'a'",
+        ),
+        ('commands.destinations = [{ name = "A" }]', 'commands.destinations[1] "A".destination', "is missing"),
+        (
+            'commands.destinations = [{ name = "\\n", destination = "1" }]',
+            r'commands.destinations[1] "\n".name',
+            "is not a text",
+        ),
+        (
+            'commands.destinations = [{ name = "A", destination = "1", queue_name = "" }]',
+            'commands.destinations[1] "A".queue_name',
+            "is not the name of a queue",
+        ),
+        (
+            'commands.destinations = [{ name = "A", destination = "1,2" }]',
+            'commands.destinations[1] "A".destination',
+            "'1,2' does not match commands.destination_pattern",
+        ),
+        (
+            'tenants.acme.commands.destinations = [{ name = "A", destination = "x" }]',
+            'tenants.acme.commands.destinations[1] "A".destination',
+            "'x' does not match commands.destination_pattern",
         ),
         ('audit.file = "."', "audit.file", "is a folder"),
         ('audit.file = "/dev/null"', "audit.file", "is not a regular file"),

@@ -25,6 +25,14 @@ class Disposition(NamedTuple):
     label: str
 
 
+class Destination(NamedTuple):
+    """Where calls are often transferred to: what people read, what a command names, and the queue there, if any."""
+
+    name: str
+    destination: str
+    queue_name: str | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandChoices:
     """What the commands of one tenant may name.
@@ -32,11 +40,13 @@ class CommandChoices:
     Attributes:
         pause_reasons: the reasons of breaks and pauses; empty: any.
         dispositions: the results of ``call.disposition``; empty: there are none, and it is refused.
+        destinations: what clients offer beside what the user types.
         route: by command or prefix (``call.*``), the source that carries it out where several can.
     """
 
     pause_reasons: tuple[str, ...] = ()
     dispositions: tuple[Disposition, ...] = ()
+    destinations: tuple[Destination, ...] = ()
     route: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -152,7 +152,8 @@ class CommandService:
         return {
             "names": names,
             "pause_reasons": list(choices.pause_reasons),
-            "dispositions": [{"code": one.code, "label": one.label} for one in choices.dispositions],
+            "dispositions": [one._asdict() for one in choices.dispositions],
+            "destinations": [one._asdict() for one in choices.destinations],
         }
 
     async def issue(self, asker: Principal, fields: JsonObject) -> Accepted:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from callcenter_ws.config.command_settings import MAX_PAUSE_REASONS, destination_pattern, repeated_code
 from callcenter_ws.config.findings import Finding
 from callcenter_ws.config.settings import Settings
-from callcenter_ws.config.tables import named
+from callcenter_ws.config.tables import named, numbered
 from callcenter_ws.config.tenant_settings import TenantSettings
 from callcenter_ws.runtime.secret_files import readable_by_others
 from callcenter_ws.runtime.setting_values import shown
@@ -17,13 +17,28 @@ UNSAFE_DESTINATIONS = ("1,2", "1&2", "${X}", "1 2", "1;2", "1|2", "1/2", "1@2", 
 
 
 def check_commands(settings: Settings) -> Iterator[Finding]:
-    """Require lists of reasons and dispositions that can be used."""
+    """Require lists of reasons, dispositions and destinations that can be used."""
     commands = settings.commands
     if len(commands.pause_reasons) > MAX_PAUSE_REASONS:
         reason = f"has {len(commands.pause_reasons):,} entries; at most {MAX_PAUSE_REASONS:,} are allowed"
         yield Finding("commands.pause_reasons", reason)
     if text := repeated_code(commands.dispositions):
         yield Finding("commands.dispositions", text)
+
+
+def check_destinations(settings: Settings) -> Iterator[Finding]:
+    """Require listed destinations that a command may name."""
+    pattern = destination_pattern(settings.commands.destination_pattern)
+    lists = {"commands.destinations": settings.commands.destinations}
+    for name, tenant in settings.tenants.by_name.items():
+        lists[f"{named('tenants', name)}.commands.destinations"] = tenant.commands.destinations or ()
+    for key, destinations in lists.items():
+        for number, one in enumerate(destinations, 1):
+            if not pattern.fullmatch(one.destination):
+                reason = f"{shown(one.destination)} does not match commands.destination_pattern"
+                yield Finding(
+                    f"{numbered(key, number, one.name)}.destination", reason, ("commands.destination_pattern",)
+                )
 
 
 def check_audit_file(settings: Settings) -> Iterator[Finding]:

@@ -18,6 +18,7 @@ from callcenter_ws.runtime.setting_values import shown
 
 MAX_PAUSE_REASONS = 100
 MAX_DISPOSITIONS = 500
+MAX_DESTINATIONS = 200
 MAX_REASON_LENGTH = 80
 
 DEFAULT_DESTINATIONS = r"^\+?[0-9*#]{1,32}$"
@@ -40,6 +41,20 @@ class Disposition(_Table, frozen=True):
 
     code: str
     label: str
+
+
+class Destination(_Table, frozen=True):
+    """Where calls are often transferred to.
+
+    Attributes:
+        name: what people read.
+        destination: what a command names: a number, as ``destination_pattern`` accepts it.
+        queue_name: the queue that is reached there, if it is one.
+    """
+
+    name: str
+    destination: str
+    queue_name: str | None = None
 
 
 class AllowedCommands(_Table, frozen=True):
@@ -66,6 +81,7 @@ class CommandSettings(_Table, frozen=True):
         destination_pattern: the regular expression that a whole destination matches.
         pause_reasons: the reasons of a break; tenants may have others.
         dispositions: the results of a call; tenants may have others.
+        destinations: where calls are often transferred to; tenants may have others.
     """
 
     enabled: bool = False
@@ -75,19 +91,21 @@ class CommandSettings(_Table, frozen=True):
     destination_pattern: str = DEFAULT_DESTINATIONS
     pause_reasons: tuple[str, ...] = ("break", "lunch", "training", "meeting", "paperwork")
     dispositions: tuple[Disposition, ...] = DEFAULT_DISPOSITIONS
+    destinations: tuple[Destination, ...] = ()
 
 
 class TenantCommands(_Table, frozen=True):
     """The commands of one tenant.
 
     Attributes:
-        pause_reasons, dispositions: in place of those in the section ``commands``; None: the same.
+        pause_reasons, dispositions, destinations: in place of those in the section ``commands``; None: the same.
         route: the source that carries out a command where several could: the name of the source by the name of the
             command, or by the beginning of names, as ``call.*``.
     """
 
     pause_reasons: tuple[str, ...] | None = None
     dispositions: tuple[Disposition, ...] | None = None
+    destinations: tuple[Destination, ...] | None = None
     route: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
@@ -165,6 +183,15 @@ def check_disposition(disposition: Disposition) -> _Problems:
         yield "label", f"{shown(disposition.label)} is not a text of 1 to 100 printable characters"
 
 
+def check_destination(destination: Destination) -> _Problems:
+    """Yield what is wrong with the names of a destination. What it is has to match ``destination_pattern``."""
+    if not 0 < len(destination.name) <= 100 or not destination.name.isprintable():
+        yield "name", f"{shown(destination.name)} is not a text of 1 to 100 printable characters"
+    queue_name = destination.queue_name
+    if queue_name is not None and not 0 < len(queue_name) <= 255:
+        yield "queue_name", f"{shown(queue_name)} is not the name of a queue, of 1 to 255 characters"
+
+
 def check_tenant_commands(commands: TenantCommands) -> _Problems:
     """Yield what is wrong with the commands of a tenant."""
     for number, reason in enumerate(commands.pause_reasons or (), 1):
@@ -193,7 +220,12 @@ def decode_command_table(
     key: str, hint: object, value: object, base: Path, report: Callable[[str, str], None]
 ) -> object:
     """Return the value of a key that holds tables; None if there was a problem, each of which was reported."""
-    limits = {"dispositions": MAX_DISPOSITIONS, "agent": len(COMMANDS), "supervisor": len(COMMANDS)}
+    limits = {
+        "dispositions": MAX_DISPOSITIONS,
+        "destinations": MAX_DESTINATIONS,
+        "agent": len(COMMANDS),
+        "supervisor": len(COMMANDS),
+    }
     return TableDecoder(base, None, report, COMMAND_CHECKS, limits).decode(key, hint, value)
 
 
@@ -204,11 +236,12 @@ def _is_routed(name: str) -> bool:
     return beginning.endswith(".") and any(command.startswith(beginning) for command in COMMANDS)
 
 
-TABLE_KEYS = frozenset({"commands.allow", "commands.dispositions"})
+TABLE_KEYS = frozenset({"commands.allow", "commands.dispositions", "commands.destinations"})
 """The keys whose values are tables, or lists of tables."""
 
 COMMAND_CHECKS: Mapping[type, Check] = {
     AllowedCommands: check_allowed,
     Disposition: check_disposition,
+    Destination: check_destination,
     TenantCommands: check_tenant_commands,
 }

@@ -13,7 +13,13 @@ from urllib.parse import urlsplit
 from callcenter_ws.auth.keys import MIN_HMAC_BYTES, KeyRing, UnusableKey, hmac_key, read_public_key
 from callcenter_ws.auth.page_tokens import page_keys
 from callcenter_ws.config import validators
-from callcenter_ws.config.command_rules import check_audit_file, check_commands, warn_of_audit_mode, warn_of_commands
+from callcenter_ws.config.command_rules import (
+    check_audit_file,
+    check_commands,
+    check_destinations,
+    warn_of_audit_mode,
+    warn_of_commands,
+)
 from callcenter_ws.config.command_settings import pattern_text, pause_reason
 from callcenter_ws.config.findings import Finding, Rule
 from callcenter_ws.config.settings import JwtSettings, Settings
@@ -207,6 +213,8 @@ RULES: tuple[Rule, ...] = (
     check_store_folder,
     check_redis_settings,
     check_commands,
+    check_destinations,
+    check_destinations,
     check_audit_file,
 )
 """The rules without which the gateway does not start."""

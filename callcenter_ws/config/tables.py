@@ -25,6 +25,11 @@ def named(path: str, name: str) -> str:
     return f"{path}.{name if re.fullmatch('[A-Za-z0-9_-]+', name) else json.dumps(name)}"
 
 
+def numbered(path: str, number: int, name: str | None) -> str:
+    """Return the path of an item of a list, with its name if it has one."""
+    return f"{path}[{number}]" + (f" {json.dumps(name[:80])}" if name is not None else "")
+
+
 class TableDecoder:
     """Decodes values to structs, with the checks of each struct.
 
@@ -98,7 +103,9 @@ class TableDecoder:
             return None
         if self._is_too_long(path, len(value)):
             return None
-        items = [self.decode(_numbered(path, number, item), hint, item) for number, item in enumerate(value, 1)]
+        items = [
+            self.decode(numbered(path, number, _name_of(item)), hint, item) for number, item in enumerate(value, 1)
+        ]
         return None if None in items else tuple(items)
 
     def _mapping(self, path: str, hint: object, value: object) -> Mapping[str, object] | None:
@@ -129,7 +136,6 @@ def _not_none(hint: object) -> object:
     return hint
 
 
-def _numbered(path: str, number: int, item: object) -> str:
-    """Return the path of an item of a list, with its name if it has one."""
+def _name_of(item: object) -> str | None:
     name = item.get("name") if isinstance(item, dict) else None
-    return f"{path}[{number}]" + (f" {json.dumps(name[:80])}" if isinstance(name, str) else "")
+    return name if isinstance(name, str) else None

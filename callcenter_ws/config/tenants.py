@@ -12,7 +12,12 @@ from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
 from callcenter_ws.config.alert_rules import check_alert
-from callcenter_ws.config.command_settings import COMMAND_CHECKS, MAX_DISPOSITIONS, MAX_PAUSE_REASONS
+from callcenter_ws.config.command_settings import (
+    COMMAND_CHECKS,
+    MAX_DESTINATIONS,
+    MAX_DISPOSITIONS,
+    MAX_PAUSE_REASONS,
+)
 from callcenter_ws.config.tables import Check, TableDecoder, named
 from callcenter_ws.config.tenant_settings import (
     QueueStatistics,
@@ -64,6 +69,7 @@ def decode_tenants(
         "wallboards": MAX_WALLBOARDS,
         "pause_reasons": MAX_PAUSE_REASONS,
         "dispositions": MAX_DISPOSITIONS,
+        "destinations": MAX_DESTINATIONS,
         "route": MAX_ROUTES,
     }
     decoder = TableDecoder(base, credentials, report, _CHECKS, limits)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from callcenter_ws.config.command_settings import Destination, TenantCommands
 from callcenter_ws.config.settings import ControlSettings, PublicTenantSettings, Settings, StoreSettings
 from callcenter_ws.config.tenant_settings import TenantSettings, TenantStatistics
 from callcenter_ws.config.widget import WidgetSettings
-from callcenter_ws.demo.sample_data import DEMO_AGENT
+from callcenter_ws.demo.sample_data import DEMO_AGENT, QUEUES
 from callcenter_ws.demo.state import DemoState, DemoUnavailable
 from callcenter_ws.runtime.endpoints import EndpointDescription
 from callcenter_ws.statistics.rules import AlertRule, Clear, Raise
@@ -35,6 +36,9 @@ DEMO_TENANT = TenantSettings(
             min_offered=5,
         ),
     ),
+    commands=TenantCommands(
+        destinations=tuple(Destination(name=name.title(), destination=QUEUES[name], queue_name=name) for name in QUEUES)
+    ),
     widget=WidgetSettings(
         title="Harbour Lamps",
         greeting="Hello! Do you have a question about a lamp?",
@@ -44,7 +48,7 @@ DEMO_TENANT = TenantSettings(
         available="agents",
     ),
 )
-"""The statistics, alerts and chat widget of the demo's tenant, unless the configuration has a table for it."""
+"""The settings of the demo's tenant, unless the configuration has a table for it."""
 
 
 def page_url(settings: Settings) -> str:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from callcenter_ws.commands.audit import CommandAudit
-from callcenter_ws.commands.policy import CommandChoices, CommandPolicy, Disposition
+from callcenter_ws.commands.policy import CommandChoices, CommandPolicy, Destination, Disposition
 from callcenter_ws.commands.service import CommandService
-from callcenter_ws.config.command_settings import Disposition as DispositionSettings
 from callcenter_ws.config.command_settings import TenantCommands, destination_pattern
 from callcenter_ws.config.settings import Settings
 from callcenter_ws.delivery.hub import Hub
@@ -71,13 +70,13 @@ def _choices(settings: Settings, tenant: TenantCommands) -> CommandChoices:
     common = settings.commands
     reasons = common.pause_reasons if tenant.pause_reasons is None else tenant.pause_reasons
     dispositions = common.dispositions if tenant.dispositions is None else tenant.dispositions
+    destinations = common.destinations if tenant.destinations is None else tenant.destinations
     return CommandChoices(
-        pause_reasons=tuple(reasons), dispositions=tuple(map(_disposition, dispositions)), route=tenant.route
+        pause_reasons=tuple(reasons),
+        dispositions=tuple(Disposition(one.code, one.label) for one in dispositions),
+        destinations=tuple(Destination(one.name, one.destination, one.queue_name) for one in destinations),
+        route=tenant.route,
     )
-
-
-def _disposition(disposition: DispositionSettings) -> Disposition:
-    return Disposition(disposition.code, disposition.label)
 
 
 def command_service(

@@ -19,6 +19,10 @@ SETTINGS = """
 [commands]
 enabled = true
 dispositions = [{ code = "sold", label = "Sold" }, { code = "later", label = "Calls back" }]
+destinations = [
+    { name = "Night desk", destination = "0" },
+    { name = "Second floor", destination = "600", queue_name = "retail" },
+]
 
 [tenants.acme.statistics]
 enabled = true

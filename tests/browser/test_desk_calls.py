@@ -331,6 +331,28 @@ def test_a_transfer_to_a_queue_or_a_number(desk: Desk, exchange: Exchange) -> No
     desk.wait_gone(call.at())
 
 
+def test_a_transfer_to_a_destination_of_the_settings(desk: Desk, exchange: Exchange) -> None:
+    call = desk.call(queue_name="retail", destination="801")
+    call.talk()
+    call.press("call.transfer")
+    # The number that the caller has dialed is not offered where the settings name one.
+    desk.wait("dialog [data-kind=queue][data-number='600']", "Second floor")
+    desk.wait("dialog [data-kind=queue][data-number='600'] .state", "waiting")
+    assert desk.tab.evaluate("document.querySelectorAll('dialog [data-number=\"801\"]').length") == 0
+    desk.tab.type("dialog input", "retail")
+    desk.wait("dialog [aria-selected=false]", "Second floor")
+    desk.tab.type("dialog input", "night")
+    desk.wait("dialog [data-kind=place][aria-selected=true]", "Night desk")
+    desk.tab.key("Enter")
+    command = exchange.taken("call.transfer")
+    assert command["payload"] == {"call_id": call.id, "destination": "0"}
+    exchange.done(command)
+    call.say("call.transferred", destination="0", transfer_type="blind", from_agent_id=desk.user)
+    call.wait("wrap-up")
+    desk.click(call.at("[data-action=skip]"))
+    desk.wait_gone(call.at())
+
+
 def test_dialing_and_recording(desk: Desk, exchange: Exchange) -> None:
     desk.tab.type("[name=number]", "030 / 777")
     desk.tab.key("Enter")

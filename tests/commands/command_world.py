@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 
 from callcenter_ws.broker.ingest import EventBroadcaster
 from callcenter_ws.broker.memory import MemoryBroker
-from callcenter_ws.commands.policy import CommandChoices, CommandPolicy, Disposition
+from callcenter_ws.commands.policy import CommandChoices, CommandPolicy, Destination, Disposition
 from callcenter_ws.commands.service import CommandService
 from callcenter_ws.commands.source_outcomes import ToldOutcome
 from callcenter_ws.errors import Refusal
@@ -23,7 +23,11 @@ from callcenter_ws.runtime.background import spawn
 from callcenter_ws.runtime.json import decode_trusted_json
 from callcenter_ws.sources.link import SourceLink
 
-CHOICES = CommandChoices(pause_reasons=("lunch",), dispositions=(Disposition("sold", "Sold"),))
+CHOICES = CommandChoices(
+    pause_reasons=("lunch",),
+    dispositions=(Disposition("sold", "Sold"),),
+    destinations=(Destination("Night desk", "0", None), Destination("Sales", "600", "sales")),
+)
 POLICY = CommandPolicy(enabled=True, choices=CHOICES)
 
 

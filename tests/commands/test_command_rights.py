@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from command_world import CHOICES, CommandWorld, person
+from command_world import CHOICES, POLICY, CommandWorld, person
 from twisted.internet.defer import Deferred
 
 from callcenter_ws.commands import subjects
@@ -192,6 +192,20 @@ def test_what_the_settings_allow() -> None:
     assert sorted(names[Role.AGENT]["names"]) == ["call.hangup", "queue.member.add"]
     assert names[Role.WALLBOARD] is None
     assert names[Role.VISITOR] is None
+
+
+def test_what_a_user_may_choose_from_is_offered() -> None:
+    offered = CommandWorld(POLICY).service.offered_to(person(role=Role.AGENT))
+    assert offered is not None
+    assert {**offered, "names": []} == {
+        "names": [],
+        "pause_reasons": ["lunch"],
+        "dispositions": [{"code": "sold", "label": "Sold"}],
+        "destinations": [
+            {"name": "Night desk", "destination": "0", "queue_name": None},
+            {"name": "Sales", "destination": "600", "queue_name": "sales"},
+        ],
+    }
 
 
 def test_without_commands_none_is_accepted_or_offered() -> None:

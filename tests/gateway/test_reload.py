@@ -19,7 +19,7 @@ from callcenter_ws.amp.authenticator import SHARED_SECRET
 from callcenter_ws.auth.jwkset import JwkSet
 from callcenter_ws.auth.keys import read_public_key
 from callcenter_ws.config.changes import EFFECTS, Effect, changes_in_place
-from callcenter_ws.config.command_settings import AllowedCommands, Disposition
+from callcenter_ws.config.command_settings import AllowedCommands, Destination, Disposition
 from callcenter_ws.config.load import load
 from callcenter_ws.config.settings import KEYS, PublicTenantSettings, Settings
 from callcenter_ws.config.tenant_settings import TenantSettings, TenantStatistics
@@ -164,6 +164,7 @@ def other_value(settings: Settings, key: str, folder: Path) -> Any:
         "commands.destination_pattern": lambda: r"^[0-9]{3}$",
         "commands.pause_reasons": lambda: ("lunch",),
         "commands.dispositions": lambda: (Disposition(code="sold", label="Sold"),),
+        "commands.destinations": lambda: (Destination(name="Night desk", destination="0"),),
         "log.format": lambda: "json",
     }.get(key)
     if found is not None:
@@ -364,6 +365,7 @@ PROBES: Mapping[str, Callable[[Running], Any]] = {
     "commands.destination_pattern": lambda gateway: gateway.parts.core.commands.policy.destination,
     "commands.pause_reasons": lambda gateway: gateway.parts.core.commands.policy.choices.pause_reasons,
     "commands.dispositions": lambda gateway: gateway.parts.core.commands.policy.choices.dispositions,
+    "commands.destinations": lambda gateway: gateway.parts.core.commands.policy.choices.destinations,
     "audit.file": lambda gateway: (file := gateway.parts.audit._file) and file.path,
 }
 """For each key that a reload changes: what a running gateway uses of it."""

@@ -40,7 +40,8 @@ export class CommandRefused extends Error {
 /** @typedef {{command_id: string, name: string, fields: Record<string, unknown>, outcome: Promise<Outcome>}} Pending */
 /**
  * What the gateway offers to this user.
- * @typedef {{names: string[], pause_reasons: string[], dispositions: {code: string, label: string}[]}} Offered
+ * @typedef {{names: string[], pause_reasons: string[], dispositions: {code: string, label: string}[],
+ *   destinations: {name: string, destination: string, queue_name: string | null}[]}} Offered
  */
 /**
  * What a page keeps over being loaded again: what was sent. Times are those of the gateway.

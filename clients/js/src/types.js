@@ -22,7 +22,8 @@
  * @typedef {{user_id: string, tenant_id: string, role: string, session_id?: string, name?: string, queues: string[] | null,
  *   extension: string | null,
  *   policy?: {agent_calls: string, agent_chats: string}, token_expires_at: string | null,
- *   commands?: {names: string[], pause_reasons: string[], dispositions: {code: string, label: string}[]}}} Identity
+ *   commands?: {names: string[], pause_reasons: string[], dispositions: {code: string, label: string}[],
+ *   destinations: {name: string, destination: string, queue_name: string | null}[]}}} Identity
  */
 /**
  * @typedef {{url: string, tenant?: string, events?: string[], queues?: string[], acknowledge: "auto" | "manual" | false,

@@ -78,6 +78,11 @@ export type Identity = {
             code: string;
             label: string;
         }[];
+        destinations: {
+            name: string;
+            destination: string;
+            queue_name: string | null;
+        }[];
     };
 };
 export type LinkOptions = {

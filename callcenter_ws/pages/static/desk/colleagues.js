@@ -1,4 +1,5 @@
-// Whom a call can go to: colleagues who are free, queues, or a number that is typed. A list that a filter narrows.
+// Whom a call can go to: colleagues who are free, queues and other destinations, or a number that is typed. A list that a filter
+// narrows.
 
 import { since } from "../staff/clock.js";
 import { openDialog } from "../staff/dialog.js";
@@ -16,7 +17,7 @@ const MAX_NUMBERS = 200;
 /** What can be dialed, as the gateway checks it by default. */
 const DIALED = /^\+?[0-9*#]{1,32}$/;
 
-/** @typedef {{key: string, kind: "agent" | "queue" | "number", name: string, number: string, free: boolean, agent?: import("../client.js").Agent, queue?: import("../client.js").Queue}} Target */
+/** @typedef {{key: string, kind: "agent" | "queue" | "place" | "number", name: string, number: string, free: boolean, agent?: import("../client.js").Agent, queue?: import("../client.js").Queue}} Target */
 
 /**
  * Return the numbers at which queues are reached, as calls have shown them: the number that a caller has dialed.
@@ -36,6 +37,25 @@ export function queueNumbers(client) {
 }
 
 /**
+ * Return the destinations of the settings, and the queues that have none but whose number is known.
+ * @param {import("../client.js").Client} client
+ * @returns {Target[]}
+ */
+function places(client) {
+  const queues = client.store.queues();
+  const numbers = queueNumbers(client);
+  const listed = client.identity?.commands?.destinations ?? [];
+  const named = listed.map(({ name, destination, queue_name }, at) => {
+    const queue = queue_name === null ? undefined : queues.find((one) => one.name === queue_name);
+    return /** @type {Target} */ ({ key: `place:${at}`, kind: queue ? "queue" : "place", name, number: destination, free: !queue || queue.available > 0, queue });
+  });
+  const learned = queues
+    .filter(({ name }) => numbers[name] && !listed.some((one) => one.queue_name === name))
+    .map((queue) => /** @type {Target} */ ({ key: `queue:${queue.name}`, kind: "queue", name: queue.name, number: numbers[queue.name], free: queue.available > 0, queue }));
+  return [...named, ...learned];
+}
+
+/**
  * Return whom a call can go to, those who are free and longest first.
  * @param {import("../client.js").Client} client
  * @param {string} wanted what names and numbers must contain
@@ -43,20 +63,17 @@ export function queueNumbers(client) {
  */
 export function targets(client, wanted) {
   const me = client.identity?.user_id;
-  const numbers = queueNumbers(client);
   const words = wanted.trim().toLowerCase();
   const has = (/** @type {string[]} */ ...texts) => !words || texts.some((one) => one.toLowerCase().includes(words));
   /** @type {Target[]} */
   const agents = client.store.agents()
     .filter(({ id, extension, state }) => id !== me && extension !== null && state !== "offline")
     .map((agent) => ({ key: `agent:${agent.id}`, kind: "agent", name: agent.name, number: /** @type {string} */ (agent.extension), free: agent.state === "available" && agent.paused_in.length < Math.max(1, agent.queues.length), agent }));
-  /** @type {Target[]} */
-  const queues = client.store.queues().map((queue) => ({ key: `queue:${queue.name}`, kind: "queue", name: queue.name, number: numbers[queue.name] ?? "", free: queue.available > 0, queue }));
   const order = (/** @type {Target} */ one, /** @type {Target} */ other) =>
     Number(other.free) - Number(one.free) || (one.agent?.since ?? 0) - (other.agent?.since ?? 0) || one.name.localeCompare(other.name);
   const found = [
     ...agents.filter(({ name, number }) => has(name, number)).sort(order),
-    ...queues.filter(({ name, number }) => number && has(name, number)),
+    ...places(client).filter(({ name, number, queue }) => has(name, number, queue?.name ?? "")),
   ];
   const typed = wanted.replace(/[\s()/.-]/g, "");
   if (DIALED.test(typed) && !found.some(({ number }) => number === typed)) found.unshift({ key: "number", kind: "number", name: "", number: typed, free: true });
