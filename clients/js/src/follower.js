@@ -31,7 +31,7 @@ export function followerOf(tab) {
   const compare = ({ at, frame }) => {
     if (frame === last) return;
     const own = host.position();
-    // A leader without a position has perhaps received a part of the state already.
+    // A leader that tells no position has perhaps received a part of the state already.
     if (at && own && own.epoch === at.epoch && at.seq <= own.seq) last = frame;
     else want();
   };

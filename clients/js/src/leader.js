@@ -21,7 +21,8 @@ export function leaderOf(tab, tokens, first) {
   const wanting = new Set();
   let stopped = false;
 
-  const here = () => tab.post("here", { at: host.position(), frame, status: tab.status });
+  /** Messages of the mailbox precede the replay that does not have them: in between, no position says what was passed on. */
+  const here = () => tab.post("here", { at: tab.status.state === "catching_up" ? null : host.position(), frame, status: tab.status });
 
   /** Report how many tabs share the connection. */
   const share = () => {

@@ -310,6 +310,31 @@ test("a tab that is frozen lets another lead, and comes back behind it", async (
   assert.deepEqual(states(made), ["live", "live"]);
 });
 
+test("a tab that comes back ahead of the leader, during a replay, misses no message of the mailbox", async () => {
+  const { world, made } = await tabs(2);
+  made[1].deaf = true;
+  world.event(11);
+  await flush();
+  made[1].deaf = false;
+  made[0].page.dispatchEvent(new Event("freeze"));
+  await flush();
+  assert.deepEqual([leads(made), made[1].client.store.seq], [[false, true], 10]);
+  world.socket.open();
+  world.welcome(20);
+  world.event(15, { user_id: "ada", offline: true });
+  await flush();
+  made[0].page.dispatchEvent(new Event("resume"));
+  await flush();
+  for (const seq of [11, 12, 16]) world.event(seq);
+  world.resumed(20);
+  await flush();
+  assert.deepEqual(seqs(made[1]), [15, 11, 12, 16]);
+  // The replay does not have what came from the mailbox.
+  assert.deepEqual(seqs(made[0]), [11]);
+  assert.deepEqual(made[0].told.rebuilt, [{ reason: "start" }, { reason: "taken_over" }]);
+  assert.deepEqual([made[0].client.status.state, made[0].client.store.seq], ["live", 20]);
+});
+
 test("a tab whose first token fails tries again, and joins then", async () => {
   const machine = new Machine();
   let calls = 0;
