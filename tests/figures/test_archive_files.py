@@ -116,6 +116,7 @@ def test_lines_of_a_plain_file_may_end_without_a_line_feed(tmp_path: Path) -> No
         (gzip.compress(b"one\n") + b"no member", True),
         (gzip.compress(b"one\n") + gzip.compress(b""), False),
     ],
+    ids=["whole", "cut", "followed by something else", "followed by nothing"],
 )
 def test_compressed_lines_that_end_too_early_are_said(tmp_path: Path, content: bytes, is_torn: bool) -> None:
     path = tmp_path / "lines.gz"

@@ -41,7 +41,7 @@ async def listens(path: Path) -> bool:
     return True
 
 
-@pytest.mark.parametrize("pid", [os.getpid(), 1, 2**22])
+@pytest.mark.parametrize("pid", [os.getpid(), 1, 2**22], ids=["own", "of another", "of none"])
 @pytest_twisted.ensureDeferred
 async def test_a_stale_socket_is_replaced(path: Path, pid: int) -> None:
     make_stale_socket(path, pid)

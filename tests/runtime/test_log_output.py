@@ -52,7 +52,7 @@ EVENTS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("event", EVENTS)
-@pytest.mark.parametrize("at", [0.0, 1_795_000_000.25, time.time()])
+@pytest.mark.parametrize("at", [0.0, 1_795_000_000.25, time.time()], ids=["zero", "round", "now"])
 def test_text_lines_are_those_of_twistd(event: dict[str, Any], at: float) -> None:
     expected = io.StringIO()
     textFileLogObserver(expected)({**event, "log_time": at})
