@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import secrets
 import sys
 from pathlib import Path
 from typing import Any
@@ -40,6 +39,7 @@ COMMANDS = (
     "call.originate",
     "call.record",
 )
+_INSTANCE = "a process of the phone system"
 _NUMBERS = itertools.count(1)
 
 
@@ -51,15 +51,14 @@ class Exchange:
     """
 
     def __init__(self, world: DeskWorld) -> None:
-        self._world = world
-        self._instance = secrets.token_hex(4)
+        self.world = world
         self.connect()
 
     def connect(self) -> None:
         """Connect, for the first time or again."""
-        self.source = RawSource(self._world.gateway.amp_path)
+        self.source = RawSource(self.world.gateway.amp_path)
         # Another process than before would have to wait until the source of the former one is given up.
-        self.source.instance = self._instance
+        self.source.instance = _INSTANCE
         assert b"_error_code" not in self.source.hello(*COMMANDS)
         assert b"_error_code" not in self.source.subscribe()
 
@@ -99,12 +98,10 @@ class Desk:
         before: a script that runs in its pages before their own.
     """
 
-    def __init__(
-        self, world: DeskWorld, exchange: Exchange, context: Context, *, signed_in: bool = True, before: str = ""
-    ) -> None:
+    def __init__(self, exchange: Exchange, context: Context, *, signed_in: bool = True, before: str = "") -> None:
         number = next(_NUMBERS)
         self.user, self.extension = f"ana-{number}", str(2000 + number)
-        self.world, self.exchange, self.context = world, exchange, context
+        self.world, self.exchange, self.context = exchange.world, exchange, context
         self._before = before
         if signed_in:
             exchange.agent(self.user, "Ana Agent", self.extension)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from browser_driver import Browser, Context, Tab
+from browser_driver import Context, Tab
 from processes import Demo, free_port
 from widget_page import WidgetTab
 
@@ -20,13 +20,6 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     yield started
     started.stop()
     assert "Traceback" not in started.output, started.output
-
-
-@pytest.fixture
-def context(browser: Browser) -> Iterator[Context]:
-    made = browser.context()
-    yield made
-    made.close()
 
 
 class Visit:
@@ -54,15 +47,15 @@ def steps(tab: Tab) -> dict[str, str]:
     return {link.rpartition("#")[2]: link for link in found}
 
 
-def test_the_whole_is_seen_in_one_browser(demo: Demo, context: Context) -> None:
-    shop = Visit(context, demo.url("/demo"))
+def test_the_whole_is_seen_in_one_browser(demo: Demo, own_context: Context) -> None:
+    shop = Visit(own_context, demo.url("/demo"))
     links = steps(shop.tab)
     # Another session for each name of the host.
     assert links["desk"].startswith(f"http://127.0.0.1:{demo.port}/")
     assert links["supervisor"].startswith(f"http://localhost:{demo.port}/")
     assert shop.tab.evaluate("document.querySelectorAll('.steps li').length") == 5
-    desk, supervisor = Visit(context, links["desk"]), Visit(context, links["supervisor"])
-    wallboard = Visit(context, links["wallboard"])
+    desk, supervisor = Visit(own_context, links["desk"]), Visit(own_context, links["supervisor"])
+    wallboard = Visit(own_context, links["wallboard"])
 
     # A call rings, and is answered.
     desk.click("[data-command='call.answer']")
@@ -95,18 +88,20 @@ def test_the_whole_is_seen_in_one_browser(demo: Demo, context: Context) -> None:
         assert one.tab.csp_violations == []
 
 
-def test_the_first_page_leads_there(demo: Demo, context: Context) -> None:
-    first = Visit(context, demo.url())
+def test_the_first_page_leads_there(demo: Demo, own_context: Context) -> None:
+    first = Visit(own_context, demo.url())
     first.click("a[href='/demo']")
     first.tab.wait_for("location.pathname === '/demo' && document.querySelectorAll('.steps li').length === 5")
 
 
-def test_the_recorded_shift_says_what_it_cannot_do(tmp_path_factory: pytest.TempPathFactory, context: Context) -> None:
+def test_the_recorded_shift_says_what_it_cannot_do(
+    tmp_path_factory: pytest.TempPathFactory, own_context: Context
+) -> None:
     started = Demo(tmp_path_factory.mktemp("exchange") / "state", free_port(), exchange=True)
     try:
-        shop = Visit(context, started.url("/demo"))
+        shop = Visit(own_context, started.url("/demo"))
         shop.wait(".notice", "recorded")
-        desk = Visit(context, steps(shop.tab)["desk"])
+        desk = Visit(own_context, steps(shop.tab)["desk"])
         desk.wait(".own")
     finally:
         started.stop()

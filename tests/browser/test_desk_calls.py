@@ -3,45 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
-import pytest
-from browser_driver import Browser, Context
-from desk_calls import SETTINGS, Desk, Exchange
-from desk_world import DeskWorld
+from browser_driver import Context
+from desk_calls import Desk, Exchange
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DeskWorld]:
-    made = DeskWorld(tmp_path_factory.mktemp("calls") / "gateway", SETTINGS)
-    yield made
-    made.close()
-
-
-@pytest.fixture(scope="module")
-def exchange(world: DeskWorld) -> Iterator[Exchange]:
-    made = Exchange(world)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def context(browser: Browser) -> Iterator[Context]:
-    made = browser.context()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def desk(world: DeskWorld, exchange: Exchange, context: Context) -> Iterator[Desk]:
-    made = Desk(world, exchange, context)
-    made.wait(".own[data-state=available]")
-    yield made
-    made.check()
-
-
-def test_a_shift_begins_with_the_extension(world: DeskWorld, exchange: Exchange, context: Context) -> None:
-    desk = Desk(world, exchange, context, signed_in=False)
+def test_a_shift_begins_with_the_extension(exchange: Exchange, own_context: Context) -> None:
+    desk = Desk(exchange, own_context, signed_in=False)
     tab = desk.tab
     desk.wait(".shift [name=extension]")
     # The one of the token is suggested; another one is a hot desk.

@@ -31,11 +31,9 @@ true"""
 """Has the gateway refuse what the page writes, while ``spoilt`` is true."""
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DeskWorld]:
-    made = DeskWorld(tmp_path_factory.mktemp("desk") / "gateway")
-    yield made
-    made.close()
+@pytest.fixture
+def world(chat_world: DeskWorld) -> DeskWorld:
+    return chat_world
 
 
 @pytest.fixture

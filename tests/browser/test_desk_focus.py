@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from browser_driver import Browser, Context
-from desk_calls import SETTINGS, Desk, Exchange
-from desk_world import DeskWorld
+from browser_driver import Context
+from desk_calls import Desk, Exchange
 
 pytestmark = pytest.mark.usefixtures("exchange")
 
@@ -21,34 +20,15 @@ document.addEventListener("focusout", ({target, relatedTarget}) => {
 """Notes from what the focus was lost: what has it then is the body."""
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DeskWorld]:
-    made = DeskWorld(tmp_path_factory.mktemp("focus") / "gateway", SETTINGS)
-    yield made
-    made.close()
-
-
-@pytest.fixture(scope="module")
-def exchange(world: DeskWorld) -> Iterator[Exchange]:
-    made = Exchange(world)
-    yield made
-    made.close()
+@pytest.fixture
+def before() -> str:
+    return NOTE_FOCUS
 
 
 @pytest.fixture
-def context(browser: Browser) -> Iterator[Context]:
-    made = browser.context()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def desk(world: DeskWorld, exchange: Exchange, context: Context) -> Iterator[Desk]:
-    made = Desk(world, exchange, context, before=NOTE_FOCUS)
-    made.wait(".own[data-state=available]")
-    yield made
-    assert made.tab.evaluate("window.lost") == []
-    made.check()
+def desk(desk: Desk) -> Iterator[Desk]:
+    yield desk
+    assert desk.tab.evaluate("window.lost") == []
 
 
 def live_texts(desk: Desk) -> list[str]:
@@ -150,10 +130,10 @@ def test_single_keys_can_be_turned_off_all_of_them(desk: Desk) -> None:
 
 
 def test_on_a_mac_a_character_that_alt_writes_is_no_shortcut_in_a_field(
-    world: DeskWorld, exchange: Exchange, context: Context
+    exchange: Exchange, own_context: Context
 ) -> None:
     mac = "Object.defineProperty(navigator, 'platform', {get: () => 'MacIntel'});"
-    desk = Desk(world, exchange, context, before=mac)
+    desk = Desk(exchange, own_context, before=mac)
     call = desk.call()
     call.ring()
     focus(desk, "[name=number]")

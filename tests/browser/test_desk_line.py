@@ -4,42 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator
 
-import pytest
-from browser_driver import Browser, Context
-from desk_calls import SETTINGS, Call, Desk, Exchange
-from desk_world import DeskWorld
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DeskWorld]:
-    made = DeskWorld(tmp_path_factory.mktemp("line") / "gateway", SETTINGS, amp="source_lease = 2\n")
-    yield made
-    made.close()
-
-
-@pytest.fixture(scope="module")
-def exchange(world: DeskWorld) -> Iterator[Exchange]:
-    made = Exchange(world)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def context(browser: Browser) -> Iterator[Context]:
-    made = browser.context()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def desk(world: DeskWorld, exchange: Exchange, context: Context) -> Iterator[Desk]:
-    made = Desk(world, exchange, context)
-    made.wait(".own[data-state=available]")
-    yield made
-    world.line.mend()
-    made.check()
+from desk_calls import Call, Desk, Exchange
 
 
 def cut(desk: Desk) -> None:
@@ -152,14 +118,14 @@ def test_a_result_survives_that_the_page_is_loaded_again(desk: Desk) -> None:
     assert desk.world.gateway.token("agent", sub=desk.user).split(".")[0] not in kept
 
 
-def test_while_the_gateway_is_started_again(desk: Desk, exchange: Exchange, world: DeskWorld) -> None:
+def test_while_the_gateway_is_started_again(desk: Desk, exchange: Exchange) -> None:
     call = desk.call()
     call.talk()
     desk.tab.type(call.at("textarea"), "kept")
-    world.gateway.end(signal.SIGKILL)
+    desk.world.gateway.end(signal.SIGKILL)
     exchange.close()
     desk.wait("#desk[data-old] .link[data-state=offline]")
-    world.gateway.start()
+    desk.world.gateway.start()
     exchange.connect()
     mend(desk)
     call.wait("talking")

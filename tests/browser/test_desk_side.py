@@ -17,11 +17,9 @@ TITLES = "[...document.querySelectorAll('.notices .title')].map((one) => one.tex
 BADGES = "[...document.querySelectorAll('.notices .facts')].map((one) => one.textContent)"
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DeskWorld]:
-    made = DeskWorld(tmp_path_factory.mktemp("side") / "gateway")
-    yield made
-    made.close()
+@pytest.fixture
+def world(chat_world: DeskWorld) -> DeskWorld:
+    return chat_world
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browser_driver import Browser, Context, Tab
+from browser_driver import Context, Tab
 from client_page import ClientSite, ClientWorld
 from processes import wait_until
 
@@ -62,14 +62,6 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedding]:
 
 
 @pytest.fixture
-def context(browser: Browser) -> Iterator[Context]:
-    """A context of which each test has its own: its tabs are closed afterwards."""
-    made = browser.context()
-    yield made
-    made.close()
-
-
-@pytest.fixture
 def world(started: Embedding) -> Embedding:
     wait_until(lambda: started.sockets() == 0, "the tabs of other tests are closed")
     for site in started.sites:
@@ -112,14 +104,14 @@ def opened(context: Context, url: str) -> Tab:
     return tab
 
 
-def test_a_listed_site_gives_fresh_tokens_and_signs_out(context: Context, world: Embedding) -> None:
+def test_a_listed_site_gives_fresh_tokens_and_signs_out(own_context: Context, world: Embedding) -> None:
     expiring = iter([61])
 
     def token(reason: str, tab: str) -> str:
         return world.gateway.token("supervisor", exp=int(time.time()) + next(expiring, 3600))
 
     world.first.token = token
-    tab = opened(context, world.first.origin + "/embed")
+    tab = opened(own_context, world.first.origin + "/embed")
     frame = Frame(tab)
     frame.wait_for(LIVE)
     # The site signs people in and out: the page in the frame does not.
@@ -140,10 +132,10 @@ def test_a_listed_site_gives_fresh_tokens_and_signs_out(context: Context, world:
     assert tab.errors == [] and tab.csp_violations == []
 
 
-def test_the_example_of_the_manual(context: Context, world: Embedding) -> None:
+def test_the_example_of_the_manual(own_context: Context, world: Embedding) -> None:
     text = EXAMPLE.read_text().replace("https://gateway.example", world.at)
     world.first.pages["/"] = text
-    tab = opened(context, world.first.origin + "/")
+    tab = opened(own_context, world.first.origin + "/")
     assert "gateway.example" not in text
     Frame(tab).wait_for(f"{TEXT}.includes('No queue yet')")
     world.first.token = lambda reason, tab: None
@@ -167,7 +159,7 @@ def _fail_once(world: Embedding):  # type: ignore[no-untyped-def]
     return token
 
 
-def test_a_token_that_the_gateway_refuses_is_explained(context: Context, world: Embedding) -> None:
+def test_a_token_that_the_gateway_refuses_is_explained(own_context: Context, world: Embedding) -> None:
     forged = world.gateway.token("supervisor")[:-6] + "AAAAAA"
     for token, words in [
         (world.gateway.token("visitor", session_id="s"), "visitor"),
@@ -176,37 +168,37 @@ def test_a_token_that_the_gateway_refuses_is_explained(context: Context, world: 
         (forged, "signature"),
     ]:
         world.first.token = lambda reason, tab, token=token: token
-        tab = opened(context, world.first.origin + "/embed")
+        tab = opened(own_context, world.first.origin + "/embed")
         frame = Frame(tab)
         frame.wait_for("document.querySelector('[data-state=stopped], [data-state=offline]') !== null")
         assert words in str(frame.evaluate(TEXT)), (words, frame.evaluate(TEXT))
         tab.close()
 
 
-def test_other_sites_cannot_show_a_page_in_a_frame(context: Context, world: Embedding) -> None:
+def test_other_sites_cannot_show_a_page_in_a_frame(own_context: Context, world: Embedding) -> None:
     inside = FRAME.format(url=world.first.origin + "/embed")
     world.unlisted.pages["/around"] = world.second.pages["/around"] = inside
     world.first.pages["/login"] = FRAME.format(url=f"{world.at}/login")
     for url in (f"{world.unlisted.origin}/embed", f"{world.first.origin}/login"):
-        tab = opened(context, url)
+        tab = opened(own_context, url)
         # A page of the browser's own is shown in the frame.
         assert Frame(tab).info["unreachableUrl"].startswith(world.at)
         assert any("frame-ancestors" in error for error in tab.errors), tab.errors
         tab.close()
     # Nor a listed site around them: all sites above must be listed.
-    tab = opened(context, f"{world.unlisted.origin}/around")
+    tab = opened(own_context, f"{world.unlisted.origin}/around")
     inner = tab.call("Page.getFrameTree")["frameTree"]["childFrames"][0]["childFrames"][0]["frame"]
     assert inner["unreachableUrl"].startswith(world.at)
     tab.close()
-    tab = opened(context, f"{world.second.origin}/around")
+    tab = opened(own_context, f"{world.second.origin}/around")
     wait_until(lambda: world.sockets() == 1, "both sites are listed")
     tab.close()
     assert world.unlisted.asked == []
 
 
-def test_the_page_takes_tokens_of_the_site_around_it_only(context: Context, world: Embedding) -> None:
+def test_the_page_takes_tokens_of_the_site_around_it_only(own_context: Context, world: Embedding) -> None:
     """Windows beside the frame, above it, and the opener send tokens and sign-outs; the site sends other messages."""
-    tab = opened(context, world.first.origin + "/")
+    tab = opened(own_context, world.first.origin + "/")
     frame = Frame(tab)
     frame.evaluate("globalThis.received = 0; addEventListener('message', () => (received += 1))")
     wrong, right = (world.gateway.token("supervisor", sub=name) for name in ("wrong", "right"))
@@ -245,8 +237,8 @@ def test_the_page_takes_tokens_of_the_site_around_it_only(context: Context, worl
     assert frame.evaluate(LIVE) is True
 
 
-def test_a_site_that_opens_the_site_or_the_page_gets_nothing(context: Context, world: Embedding) -> None:
-    evil = opened(context, world.unlisted.origin + "/")
+def test_a_site_that_opens_the_site_or_the_page_gets_nothing(own_context: Context, world: Embedding) -> None:
+    evil = opened(own_context, world.unlisted.origin + "/")
     evil.evaluate("window.heard = []; addEventListener('message', ({data, origin}) => heard.push([origin, data]))")
 
     def open_(url: str) -> None:
@@ -273,10 +265,10 @@ def test_a_site_that_opens_the_site_or_the_page_gets_nothing(context: Context, w
     evil.wait_for("w.closed")
 
 
-def test_the_site_answers_the_page_in_its_frame_only(context: Context, world: Embedding) -> None:
+def test_the_site_answers_the_page_in_its_frame_only(own_context: Context, world: Embedding) -> None:
     world.first.pages["/embed"] = EMBED.format(gateway=world.at).replace(f'src="{world.at}/live"', "")
     world.second.pages["/ask"] = ASK
-    tab = opened(context, world.first.origin + "/embed")
+    tab = opened(own_context, world.first.origin + "/embed")
     tab.wait_for("'page' in window && 'embed' in library")
     tab.evaluate("window.heard = []; addEventListener('message', ({data, origin}) => heard.push([origin, data]))")
     for made in ({"src": f"{world.second.origin}/ask"}, {"srcdoc": ASK}, {"srcdoc": ASK, "sandbox": "allow-scripts"}):

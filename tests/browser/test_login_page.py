@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from urllib.parse import quote
 
 import pytest
-from browser_driver import Browser, Context, Tab
+from browser_driver import Context, Tab
 from processes import Demo, free_port, run
 
 PASSWORD = "correct horse battery"
@@ -21,14 +21,6 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     running.stop()
     assert "Traceback" not in running.output, running.output
     assert PASSWORD not in running.output
-
-
-@pytest.fixture
-def own_context(browser: Browser) -> Iterator[Context]:
-    """A context of which each test has its own: no user is signed in."""
-    made = browser.context()
-    yield made
-    made.close()
 
 
 @pytest.fixture

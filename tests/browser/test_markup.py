@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser_driver import Browser, Context, Tab
+from browser_driver import Context, Tab
 from client_page import ClientWorld
 from processes import wait_until
 from sample_events import REQUIRED
@@ -117,13 +117,6 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClientWorld]:
 
 
 @pytest.fixture
-def context(browser: Browser) -> Iterator[Context]:
-    made = browser.context()
-    yield made
-    made.close()
-
-
-@pytest.fixture
 def signed_in_agent(world: ClientWorld) -> Iterator[None]:
     world.publish(*events("agent.login", "queue.member.added"))
     yield
@@ -148,8 +141,8 @@ def check(tab: Tab, elements: str = ELEMENTS) -> None:
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_the_live_view(world: ClientWorld, context: Context, width: int) -> None:
-    tab = opened(world, context, "/live", "supervisor")
+def test_the_live_view(world: ClientWorld, own_context: Context, width: int) -> None:
+    tab = opened(world, own_context, "/live", "supervisor")
     tab.resize(width, 800)
     tab.wait_for(LIVE)
     tab.evaluate("document.documentElement.scrollTop = 0")
@@ -174,8 +167,8 @@ def test_the_live_view(world: ClientWorld, context: Context, width: int) -> None
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_the_supervisors_page(world: ClientWorld, context: Context, signed_in_agent: None, width: int) -> None:
-    tab = opened(world, context, "/supervisor", "supervisor")
+def test_the_supervisors_page(world: ClientWorld, own_context: Context, signed_in_agent: None, width: int) -> None:
+    tab = opened(world, own_context, "/supervisor", "supervisor")
     tab.resize(width, 800)
     tab.wait_for(f"{LIVE} && document.querySelector('.queues tbody tr')")
     queue, user = json.dumps(QUEUE), json.dumps(filled("agent.login")["user_id"])
@@ -205,8 +198,8 @@ def test_the_supervisors_page(world: ClientWorld, context: Context, signed_in_ag
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_the_desk(world: ClientWorld, context: Context, width: int) -> None:
-    tab = opened(world, context, "/desk", "agent")
+def test_the_desk(world: ClientWorld, own_context: Context, width: int) -> None:
+    tab = opened(world, own_context, "/desk", "agent")
     tab.resize(width, 800)
     tab.wait_for(LIVE)
     me = {"user_id": text_for("sub", 255), "agent_id": text_for("sub", 255)}
@@ -236,8 +229,8 @@ def test_the_desk(world: ClientWorld, context: Context, width: int) -> None:
 
 
 @pytest.mark.parametrize(("width", "height"), [(1920, 1080), (390, 844)])
-def test_the_wallboard(world: ClientWorld, context: Context, width: int, height: int) -> None:
-    tab = opened(world, context, "/wallboard", "wallboard")
+def test_the_wallboard(world: ClientWorld, own_context: Context, width: int, height: int) -> None:
+    tab = opened(world, own_context, "/wallboard", "wallboard")
     tab.resize(width, height)
     names = "[...document.querySelectorAll('.name bdi')].map((one) => one.textContent)"
     tab.wait_for(f"{names}.includes({json.dumps(QUEUE)})")
@@ -250,13 +243,13 @@ def test_the_wallboard(world: ClientWorld, context: Context, width: int, height:
         assert tab.evaluate(BOTTOM) <= height + 1
 
 
-def test_the_tile_of_the_manual(world: ClientWorld, context: Context) -> None:
+def test_the_tile_of_the_manual(world: ClientWorld, own_context: Context) -> None:
     at = f"http://127.0.0.1:{world.gateway.port}"
     page = TILE.read_text().replace("https://gateway.example", at).replace("wss://gateway.example", at)
     assert '"sales"' in page
     page = page.replace('"sales"', json.dumps(QUEUE).replace("</", "<\\/"))
     world.site.pages["/tile"] = f'<!doctype html><meta charset="utf-8"><link rel="icon" href="data:,">{page}'
-    tab = context.open(world.site.origin + "/tile", before="window.hits = []; window.hit = () => hits.push('hit');")
+    tab = own_context.open(world.site.origin + "/tile", before="window.hits = []; window.hit = () => hits.push('hit');")
     tab.keep_visible()
     tab.wait_for("document.getElementById('tile').textContent === '1 waiting, 0 free'")
     check(tab)

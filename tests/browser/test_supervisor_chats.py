@@ -18,11 +18,9 @@ BADGE = "document.querySelector('.sections a[href=\"#chats\"] .badge')"
 MARKUP = '<img src=x onerror="hit()"><b>${hit()}</b>'
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SupervisorWorld]:
-    made = SupervisorWorld(tmp_path_factory.mktemp("chats") / "gateway")
-    yield made
-    made.close()
+@pytest.fixture
+def world(supervisor_world: SupervisorWorld) -> SupervisorWorld:
+    return supervisor_world
 
 
 @pytest.fixture

@@ -18,12 +18,14 @@ CELLS = "[...document.querySelectorAll('%s')].map((one) => one.innerText.trim())
 ENTRY = "document.querySelector('.actions li')?.dataset.state"
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SupervisorWorld]:
-    made = SupervisorWorld(tmp_path_factory.mktemp("supervisor") / "gateway")
-    made.start_source()
-    yield made
-    made.close()
+@pytest.fixture(scope="module", autouse=True)
+def source_of_commands(supervisor_world: SupervisorWorld) -> None:
+    supervisor_world.start_source()
+
+
+@pytest.fixture
+def world(supervisor_world: SupervisorWorld) -> SupervisorWorld:
+    return supervisor_world
 
 
 @pytest.fixture
