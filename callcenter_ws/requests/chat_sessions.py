@@ -8,10 +8,8 @@ import msgspec
 
 from callcenter_ws.broker.ingest import EventBroadcaster
 from callcenter_ws.errors import ErrorCode, Refusal
-from callcenter_ws.events.entity import Entity
 from callcenter_ws.events.event import ChatWriter, Origin
 from callcenter_ws.events.principal import Principal, Role
-from callcenter_ws.events.publication import Publication
 from callcenter_ws.events.visibility import AgentChats
 from callcenter_ws.interfaces import PublishResult, SourceCapabilities
 from callcenter_ws.requests.quotas import Quotas
@@ -173,12 +171,6 @@ class ChatSessions:
         except Refusal as refusal:
             if refusal.code is not ErrorCode.UNKNOWN_SESSION:
                 raise
-
-
-def start_by_gateway(chat: Entity) -> Publication | None:
-    """Return the event with which the gateway has opened a chat; None if a sender has."""
-    started = next((one for one in chat.publications() if one.event.type.name == "chat.session.started"), None)
-    return started if started is not None and started.event.origin is Origin.GATEWAY else None
 
 
 def event_id_of_session(prefix: str, tenant_id: str, session_id: str) -> str:

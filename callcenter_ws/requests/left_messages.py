@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import NamedTuple
 
-from callcenter_ws.errors import Refusal
-from callcenter_ws.events.entity import Entity
-from callcenter_ws.events.event import Event, Origin, StoreCondition, make_event
-from callcenter_ws.events.publication import Publication
+from callcenter_ws.events.event import Event
 from callcenter_ws.interfaces import Broker
-from callcenter_ws.requests.chat_sessions import OFFLINE_STATUS, event_id_of_session, start_by_gateway
-from callcenter_ws.runtime.background import Spawn, next_turn
-from callcenter_ws.runtime.clock import Clock, Timer
-from callcenter_ws.runtime.json import JsonObject, decode_trusted_json
-from callcenter_ws.runtime.single_flight import SingleFlight
+from callcenter_ws.requests.open_chats import OpenChatCheck, OpenedChat
+from callcenter_ws.runtime.background import Spawn
+from callcenter_ws.runtime.clock import Clock
 
 CHECK_SECONDS = 3_600.0
 """How often they are looked for."""
@@ -29,20 +23,8 @@ KEPT_SECONDS = 14 * 86_400.0
 MAX_KEPT = 1_000
 """Messages of a tenant that are kept so, the newest: any visitor may leave some."""
 
-CHATS_AT_ONCE = 50
-"""Chats that are looked at, and announced, in one turn of the reactor."""
 
-
-class _Left(NamedTuple):
-    """A message that was left: when (Unix time), the payload of the event that began its chat, this event, the chat."""
-
-    at: float
-    fields: JsonObject
-    started: Publication
-    chat: Entity
-
-
-class LeftMessages:
+class LeftMessages(OpenChatCheck):
     """Announces them again, from ``start`` to ``stop``: chats with the status of a message that was left.
 
     Over a weekend no agent may be connected, and no client at all. Chats that are assigned to an agent stay so.
@@ -55,75 +37,31 @@ class LeftMessages:
     """
 
     def __init__(self, broker: Broker, clock: Clock, spawn: Spawn, tenants: Sequence[str]) -> None:
-        self._broker = broker
-        self._clock = clock
+        super().__init__(broker, clock, spawn)
         self.tenants = tenants
-        self._work = SingleFlight(self._check, clock, spawn)
-        self._timer: Timer | None = None
 
-    def start(self) -> None:
-        """Look for them from now on."""
-        self._timer = self._clock.call_later(CHECK_SECONDS, self._tick)
+    def _interval(self) -> float:
+        return CHECK_SECONDS
 
-    def _tick(self) -> None:
-        self.start()
-        if self._work.is_idle:
-            self._work.request()
-
-    async def stop(self) -> None:
-        """Stop; return when nothing is under way."""
-        if self._timer is not None:
-            self._timer.cancel()
-        await self._work.stopped()
-
-    async def _check(self) -> None:
-        for tenant_id in self.tenants:
-            try:
-                await self._check_tenant(tenant_id)
-            except Refusal:
-                # The store cannot be reached: at the next check.
-                continue
-            await next_turn(self._clock)
+    def _checked_tenants(self) -> Sequence[str]:
+        return self.tenants
 
     async def _check_tenant(self, tenant_id: str) -> None:
         before, oldest = self._clock.monotonic() - REPEAT_SECONDS, self._clock.time() - KEPT_SECONDS
-        chats = [chat for _, chat in await self._broker.entities(tenant_id, "chat")]
-        left: list[_Left] = []
-        for start in range(0, len(chats), CHATS_AT_ONCE):
-            left += _left_among(chats[start : start + CHATS_AT_ONCE])
-            await next_turn(self._clock)
-        left.sort(key=lambda one: one.at)
-        due = [one for one in left[-MAX_KEPT:] if one.at >= oldest and one.chat.changed_at <= before]
-        for start in range(0, len(due), CHATS_AT_ONCE):
-            part = due[start : start + CHATS_AT_ONCE]
-            await self._broker.publish([self._repetition(tenant_id, one) for one in part])
-            await next_turn(self._clock)
+        left = sorted((one for one in await self._chats(tenant_id) if one.is_left), key=_left_at)
+        due = [one for one in left[-MAX_KEPT:] if _left_at(one) >= oldest and one.chat.changed_at <= before]
+        await self._publish(due, lambda one: self._repetition(tenant_id, one))
 
-    def _repetition(self, tenant_id: str, left: _Left) -> Event:
+    def _repetition(self, tenant_id: str, left: OpenedChat) -> Event:
         """Return the event that began the chat, with the agent whom it is assigned to, as of its own time."""
-        fields, started, chat = left.fields, left.started, left.chat
-        session_id, agents = str(fields["session_id"]), started.event.agents
-        if agents:
-            fields = {**fields, "agent_id": agents[-1]}
-        event = make_event(
-            tenant_id=tenant_id,
-            type_=started.event.type.name,
-            payload=fields,
-            event_id=event_id_of_session(f"chat-keep-{chat.changed_by}-", tenant_id, session_id),
-            timestamp=started.event.timestamp,
-            now=self._clock.time(),
-            received_at=self._clock.monotonic(),
-            origin=Origin.GATEWAY,
+        fields, started = left.fields, left.started.event
+        if started.agents:
+            fields = {**fields, "agent_id": started.agents[-1]}
+        return self._event(
+            tenant_id, left, started.type.name, fields, f"chat-keep-{left.chat.changed_by}-", started.timestamp
         )
-        event.condition = StoreCondition(entity_seq=chat.changed_by)
-        return event
 
 
-def _left_among(chats: Sequence[Entity]) -> Iterator[_Left]:
-    for chat in chats:
-        started = start_by_gateway(chat)
-        if started is None:
-            continue
-        fields = decode_trusted_json(started.event.payload)
-        if fields.get("status") == OFFLINE_STATUS:
-            yield _Left(datetime.fromisoformat(started.event.timestamp).timestamp(), fields, started, chat)
+def _left_at(left: OpenedChat) -> float:
+    """Return when a message was left, in Unix time."""
+    return datetime.fromisoformat(left.started.event.timestamp).timestamp()

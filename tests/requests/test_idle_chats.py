@@ -92,7 +92,7 @@ def test_a_tenant_without_clients_is_checked_when_one_comes(world: World) -> Non
 
 @pytest.mark.usefixtures("chats")
 def test_many_chats_are_ended_in_several_turns(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("callcenter_ws.requests.idle_chats.CHATS_AT_ONCE", 2)
+    monkeypatch.setattr("callcenter_ws.requests.open_chats.CHATS_AT_ONCE", 2)
     boss = world.live(BOSS)
     for number in range(7):
         open_chat(world, f"s-{number}")
