@@ -7,12 +7,11 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from callcenter_ws.cli.arguments import Commands, add_command, add_settings, add_timeout, add_token
-from callcenter_ws.cli.http_request import NotConnected, get_json, resource_url
+from callcenter_ws.cli.arguments import Commands, add_command
+from callcenter_ws.cli.gateway import add_access, add_url, gateway_of, hinting_at_demo, print_lines, token_of
+from callcenter_ws.cli.http_request import get_json, resource_url
 from callcenter_ws.cli.printable import printable
 from callcenter_ws.cli.table import table
-from callcenter_ws.cli.target import CommandFailed, demo_hint, given_token, target_of, tenant_of
-from callcenter_ws.events.principal import Role
 
 _HEAD = ("BEGAN", "CALLER", "NAME", "QUEUE", "AGENT", "STATE", "WAIT", "TALK", "DISPOSITION", "CALL")
 
@@ -23,8 +22,7 @@ def add(commands: Commands) -> None:
     """Add the command."""
     example = "callcenter-ws calls --config gw.toml --tenant acme --search 30123"
     command = add_command(commands, "calls", print_calls, "print the calls of today, or search in them", example)
-    text = "address of the gateway, such as https://gw.example.com (SSL_CERT_FILE: file with the CAs to trust)"
-    command.add_argument("--url", help=text)
+    add_url(command)
     command.add_argument("--tenant", metavar="ID", help="tenant (default: that of the token, or of the demo)")
     text = "part of a caller's number or name, an agent, a destination or the id of a call"
     command.add_argument("--search", metavar="TEXT", help=text)
@@ -35,34 +33,20 @@ def add(commands: Commands) -> None:
     text = "so many of the newest (default: 50; at most 200)"
     command.add_argument("--limit", metavar="NUMBER", type=int, default=50, help=text)
     command.add_argument("--json", action="store_true", help="print the JSON object of GET /ws/calls")
-    add_token(command)
-    add_settings(command)
-    add_timeout(command)
+    add_access(command)
 
 
 def print_calls(arguments: argparse.Namespace) -> int:
     """Print the calls, newest first."""
-    target = target_of(arguments, arguments.url)
-    address = arguments.url or target.url
-    if address is None:
-        raise CommandFailed("no URL known: give --url https://gw.example.com, with the name in the certificate")
-    token = given_token(arguments)
-    if token is None:
-        tenant = tenant_of(arguments, target)
-        token = target.token({"sub": "callcenter-ws calls", "tenant_id": tenant, "role": Role.ADMIN})
+    target, address = gateway_of(arguments)
+    token = token_of(arguments, target, "callcenter-ws calls")
     url = resource_url(address, "calls", _fields(arguments))
-    try:
+    with hinting_at_demo(target):
         answer = get_json(url, token, arguments.timeout)
-    except NotConnected as failure:
-        raise CommandFailed(f"{failure}{demo_hint(target)}") from None
     if arguments.json:
         print(json.dumps(answer, ensure_ascii=False))
-        return 0
-    try:
-        lines = list(lines_of(answer))
-    except (LookupError, TypeError, ValueError, AttributeError):
-        raise CommandFailed(f"{url.partition('?')[0]} answers with an object that has no calls") from None
-    print("\n".join(lines))
+    else:
+        print_lines(lines_of, answer, f"{url.partition('?')[0]} answers with an object that has no calls")
     return 0
 
 

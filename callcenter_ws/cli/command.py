@@ -9,10 +9,11 @@ from collections.abc import Sequence
 
 import msgspec
 
-from callcenter_ws.cli.arguments import Commands, add_command, add_settings, add_timeout, add_token
-from callcenter_ws.cli.http_request import NoAnswer, NotConnected, post_json, resource_url
+from callcenter_ws.cli.arguments import Commands, add_command
+from callcenter_ws.cli.gateway import add_access, gateway_of, hinting_at_demo, token_of
+from callcenter_ws.cli.http_request import NoAnswer, post_json, resource_url
 from callcenter_ws.cli.printable import printable
-from callcenter_ws.cli.target import CommandFailed, Target, demo_hint, given_token, target_of, tenant_of
+from callcenter_ws.cli.target import CommandFailed
 from callcenter_ws.events.commands import COMMANDS, GRACE_SECONDS, CommandState, CommandType
 from callcenter_ws.events.mistakes import join_mistakes, payload_mistakes
 from callcenter_ws.events.principal import Role
@@ -38,9 +39,7 @@ def add(commands: Commands) -> None:
         help="id of the command; one with an id that was used before is not carried out, but its outcome is printed",
     )
     command.add_argument("--url", help="address of the gateway, such as https://gw.example.com")
-    add_token(command)
-    add_settings(command)
-    add_timeout(command)
+    add_access(command)
 
 
 def _usages() -> str:
@@ -58,18 +57,14 @@ def send_command(arguments: argparse.Namespace) -> int:
     declared = COMMANDS[arguments.name]
     command_id: str = arguments.id or uuid.uuid4().hex
     document = {"name": declared.name, "command_id": command_id, **_payload(declared, arguments.fields)}
-    target = target_of(arguments, arguments.url)
-    address = arguments.url or target.url
-    if address is None:
-        raise CommandFailed("no URL known: give --url https://gw.example.com, with the name in the certificate")
-    token = given_token(arguments) or _token(arguments, target)
+    target, address = gateway_of(arguments)
+    token = token_of(arguments, target, "callcenter-ws command", Role.SERVICE)
     fields = [("tenant_id", arguments.tenant)] if arguments.tenant else []
     url = resource_url(address, "commands", [*fields, ("wait", "1")] if arguments.wait else fields)
     timeout = arguments.timeout + (declared.deadline + GRACE_SECONDS if arguments.wait else 0)
     try:
-        answer = post_json(url, token, document, timeout)
-    except NotConnected as failure:
-        raise CommandFailed(f"{failure}{demo_hint(target)}") from None
+        with hinting_at_demo(target):
+            answer = post_json(url, token, document, timeout)
     except NoAnswer as failure:
         again = f"The same with --wait --id {command_id} prints the outcome"
         raise CommandFailed(f"{failure}; whether it was carried out is not known. {again}") from None
@@ -77,11 +72,6 @@ def send_command(arguments: argparse.Namespace) -> int:
     if answer.get("state") == CommandState.FAILED:
         raise CommandFailed(": ".join(printable(str(answer[name])) for name in ("code", "message") if answer.get(name)))
     return 0
-
-
-def _token(arguments: argparse.Namespace, target: Target) -> str:
-    claims = {"sub": "callcenter-ws command", "tenant_id": tenant_of(arguments, target), "role": Role.SERVICE}
-    return target.token(claims)
 
 
 def _payload(declared: CommandType, given: Sequence[str]) -> JsonObject:

@@ -11,13 +11,13 @@ from math import floor
 from pathlib import Path
 from typing import Any
 
-from callcenter_ws.cli.arguments import Commands, add_command, add_settings, add_timeout, add_token, instant, positive
-from callcenter_ws.cli.http_request import NotConnected, get_json, get_text, resource_url
+from callcenter_ws.cli.arguments import Commands, add_command, instant, positive
+from callcenter_ws.cli.gateway import add_access, add_url, gateway_of, hinting_at_demo, print_lines, token_of
+from callcenter_ws.cli.http_request import get_json, get_text, resource_url
 from callcenter_ws.cli.printable import printable
 from callcenter_ws.cli.statistics_from import report_from
 from callcenter_ws.cli.table import table
-from callcenter_ws.cli.target import CommandFailed, Target, demo_hint, given_token, target_of, tenant_of
-from callcenter_ws.events.principal import Role
+from callcenter_ws.cli.target import CommandFailed, Target
 from callcenter_ws.statistics.period import NAMES
 from callcenter_ws.statistics.report import Report, csv_pieces, json_pieces
 
@@ -31,8 +31,7 @@ def add(commands: Commands) -> None:
     example = "callcenter-ws statistics --config gw.toml --tenant acme --queue sales --interval 30"
     text = "print the statistics of queues and agents: of today, or of a period"
     command = add_command(commands, "statistics", print_statistics, text, example)
-    text = "address of the gateway, such as https://gw.example.com (SSL_CERT_FILE: file with the CAs to trust)"
-    command.add_argument("--url", help=text)
+    add_url(command)
     command.add_argument("--tenant", metavar="ID", help="tenant (default: that of the token, or of the demo)")
     command.add_argument("--queue", metavar="NAME", action="append", default=[], help="this queue; may be repeated")
     command.add_argument("--agent", metavar="ID", action="append", default=[], help="this user id; may be repeated")
@@ -49,9 +48,7 @@ def add(commands: Commands) -> None:
     command.add_argument("--from", dest="files", metavar="FILE", type=Path, nargs="+", help=text)
     text = "with --from: the figures at this instant (default: when the last event was received)"
     command.add_argument("--at", metavar="INSTANT", type=instant, help=text)
-    add_token(command)
-    add_settings(command)
-    add_timeout(command)
+    add_access(command)
 
 
 def print_statistics(arguments: argparse.Namespace) -> int:
@@ -61,10 +58,7 @@ def print_statistics(arguments: argparse.Namespace) -> int:
         return 0
     if arguments.at is not None:
         raise CommandFailed("--at needs --from: a gateway has only the figures of now")
-    target = target_of(arguments, arguments.url)
-    address = arguments.url or target.url
-    if address is None:
-        raise CommandFailed("no URL known: give --url https://gw.example.com, with the name in the certificate")
+    target, address = gateway_of(arguments)
     while True:
         _print_once(arguments, target, resource_url(address, "statistics", _fields(arguments)))
         if arguments.watch is None:
@@ -87,30 +81,24 @@ def _print_report(report: Report, arguments: argparse.Namespace) -> None:
 
 
 def _print_once(arguments: argparse.Namespace, target: Target, url: str) -> None:
-    token = given_token(arguments)
-    if token is None:
-        # Made for each request: those that watch for hours need a valid one.
-        tenant = tenant_of(arguments, target)
-        token = target.token({"sub": "callcenter-ws statistics", "tenant_id": tenant, "role": Role.ADMIN})
+    # Made for each request: those that watch for hours need a valid one.
+    token = token_of(arguments, target, "callcenter-ws statistics")
     try:
-        if arguments.csv:
-            sys.stdout.write(get_text(url, token, "text/csv", arguments.timeout))
-            return
-        if arguments.json:
-            # Its bytes, so that they can be compared with those of --from.
-            print(get_text(url, token, "application/json", arguments.timeout))
-            return
-        answer = get_json(url, token, arguments.timeout)
-    except NotConnected as failure:
-        raise CommandFailed(f"{failure}{demo_hint(target)}") from None
+        with hinting_at_demo(target):
+            if arguments.csv:
+                sys.stdout.write(get_text(url, token, "text/csv", arguments.timeout))
+                return
+            if arguments.json:
+                # Its bytes, so that they can be compared with those of --from.
+                print(get_text(url, token, "application/json", arguments.timeout))
+                return
+            answer = get_json(url, token, arguments.timeout)
     except CommandFailed as failure:
         # The gateway names its parameters.
         raise CommandFailed(str(failure).replace(" from: ", " --since: ").replace(" to: ", " --until: ")) from None
-    try:
-        lines = list(lines_of(answer))
-    except (LookupError, TypeError, ValueError, AttributeError):
-        raise CommandFailed(f"{url.partition('?')[0]} answers with an object that has no statistics") from None
-    print((_CLEAR if arguments.watch is not None and sys.stdout.isatty() else "") + "\n".join(lines))
+    missing = f"{url.partition('?')[0]} answers with an object that has no statistics"
+    head = _CLEAR if arguments.watch is not None and sys.stdout.isatty() else ""
+    print_lines(lines_of, answer, missing, head)
 
 
 def _fields(arguments: argparse.Namespace) -> list[tuple[str, str]]:

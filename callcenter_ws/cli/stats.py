@@ -7,12 +7,12 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from callcenter_ws.cli.arguments import Commands, add_command, add_settings, add_timeout, add_token
-from callcenter_ws.cli.http_request import NotConnected, get_json, resource_url
+from callcenter_ws.cli.arguments import Commands, add_command
+from callcenter_ws.cli.gateway import add_access, add_url, gateway_of, hinting_at_demo, print_lines, token_of
+from callcenter_ws.cli.http_request import get_json, resource_url
 from callcenter_ws.cli.printable import printable
 from callcenter_ws.cli.spans import span
-from callcenter_ws.cli.target import CommandFailed, demo_hint, given_token, target_of
-from callcenter_ws.events.principal import EVERY_TENANT, Role
+from callcenter_ws.events.principal import EVERY_TENANT
 
 
 def add(commands: Commands) -> None:
@@ -20,38 +20,24 @@ def add(commands: Commands) -> None:
     example = "callcenter-ws stats --config gw.toml --tenant acme"
     text = "print the figures of a gateway process: connections, messages, store, sources"
     command = add_command(commands, "stats", print_stats, text, example)
-    text = "address of the gateway, such as https://gw.example.com (SSL_CERT_FILE: file with the CAs to trust)"
-    command.add_argument("--url", help=text)
+    add_url(command)
     command.add_argument("--tenant", metavar="ID", help="figures of this tenant only (default: of all tenants)")
     command.add_argument("--json", action="store_true", help="print the JSON object of GET /ws/stats")
-    add_token(command)
-    add_settings(command)
-    add_timeout(command)
+    add_access(command)
 
 
 def print_stats(arguments: argparse.Namespace) -> int:
     """Print the figures of the process that answers."""
-    target = target_of(arguments, arguments.url)
-    address = arguments.url or target.url
-    if address is None:
-        raise CommandFailed("no URL known: give --url https://gw.example.com, with the name in the certificate")
-    token = given_token(arguments)
-    if token is None:
-        claims = {"sub": "callcenter-ws stats", "tenant_id": EVERY_TENANT, "role": Role.ADMIN}
-        token = target.token(claims)
-    try:
-        fields = [] if arguments.tenant is None else [("tenant_id", arguments.tenant)]
+    target, address = gateway_of(arguments)
+    token = token_of(arguments, target, "callcenter-ws stats", tenant=EVERY_TENANT)
+    fields = [] if arguments.tenant is None else [("tenant_id", arguments.tenant)]
+    with hinting_at_demo(target):
         stats = get_json(resource_url(address, "stats", fields), token, arguments.timeout)
-    except NotConnected as failure:
-        raise CommandFailed(f"{failure}{demo_hint(target)}") from None
     if arguments.json:
         print(json.dumps(stats))
-        return 0
-    try:
-        lines = [printable(line) for line in _lines(stats)]
-    except (LookupError, TypeError, ValueError, AttributeError):
-        raise CommandFailed(f"{address} answers with an object that has no statistics") from None
-    print("\n".join(lines))
+    else:
+        missing = f"{address} answers with an object that has no statistics"
+        print_lines(lambda answer: map(printable, _lines(answer)), stats, missing)
     return 0
 
 

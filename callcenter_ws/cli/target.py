@@ -124,7 +124,7 @@ def given_token(arguments: argparse.Namespace) -> str | None:
     """Return the token that the options of ``add_token`` or the environment hold; None without one."""
     if arguments.token_file is not None:
         return read_token(arguments.token_file)
-    given: str | None = arguments.token or os.environ.get(TOKEN_VARIABLE)
+    given: str | None = arguments.token or os.environ.get(TOKEN_VARIABLE) or None
     return given
 
 
