@@ -162,11 +162,7 @@ def assemble(
     amp_factory = _amp_factory(settings, core, accepted.authenticator, limits, signing.operations, audit)
     amp_factory.log.connections = settings.log.connections
     core.hub.outgoing.others.append(lambda: amp_factory.waiting_bytes)
-    _add_metrics(core, limits, admission, amp_factory)
-    core.metrics.add(CommandMetrics(core.commands.counters))
-    core.metrics.add(CallLogMetrics(core.call_log.counters))
-    core.metrics.add(AccountMetrics(signing.accounts.outcomes))
-    core.metrics.add(AuditMetrics(audit.counters, lambda: audit.waiting))
+    _add_metrics(core, limits, admission, amp_factory, signing, audit)
     node_metrics = None if handoff is None else NodeMetrics(reactor, handoff, core.metrics.render)
     health = Health(core.store.broker.not_ready, core.hub.revocations.not_ready, accepted.missing_keys)
     endpoints = WebSocketEndpoints(
@@ -174,39 +170,17 @@ def assemble(
     )
     endpoints.add_public(b"widget", _widget_resource(core, websocket_factory, widget_options))
     cors = CorsPolicy(OriginList(settings.web.allowed_origins))
-    hub = core.hub
-    writing = BodyWriting(clock, hub.slicer, hub.outgoing, hub.limits)
-
-    def site(resources: Mapping[bytes, Resource], handlers: Mapping[bytes, UpgradeHandler] | None) -> GatewaySite:
-        return GatewaySite(
-            _with_children(JsonNotFound(), resources),
-            reactor,
-            authenticator=accepted.authenticator,
-            upgrade_handlers=handlers,
-            limits=limits,
-            cors=cors,
-            handshake_timeout=settings.limits.handshake_timeout,
-            body_writing=writing,
-        )
-
+    writing = BodyWriting(clock, core.hub.slicer, core.hub.outgoing, core.hub.limits)
     resources = {
         b"ws": _ws_resource(settings, handoff, core, accepted, endpoints.staff, writing, page_options),
         b"schemas": SchemasResource(),
         b"livez": LiveResource(),
         b"readyz": ReadyResource(health),
-        **_page_resources(
-            settings,
-            session_resources(signing.accounts, limits.proxies, page_options, demo),
-            page_options,
-            demo=demo is not None,
-        ),
+        **_page_resources(settings, signing, limits, page_options, demo),
     }
-    metrics_text, metrics_site = (node_metrics or core.metrics).text, None
-    if settings.web.metrics_listen is None:
-        resources[b"metrics"] = MetricsResource(metrics_text, core.metrics.content_type, accepted.authenticator)
-    else:
-        metrics_resource = MetricsResource(metrics_text, core.metrics.content_type)
-        metrics_site = site({b"metrics": metrics_resource}, None)
+    site, metrics_site = _sites(
+        reactor, settings, core, accepted, limits, cors, writing, resources, endpoints.upgrade_handlers, node_metrics
+    )
     return GatewayParts(
         core=core,
         audit=audit,
@@ -224,20 +198,54 @@ def assemble(
         amp_factory=amp_factory,
         node_metrics=node_metrics,
         health=health,
-        site=site(resources, endpoints.upgrade_handlers),
+        site=site,
         peer_limits=limits,
         descriptors=descriptors,
         metrics_site=metrics_site,
     )
 
 
+def _sites(
+    reactor: Reactor,
+    settings: Settings,
+    core: Core,
+    accepted: Authentication,
+    limits: PeerLimits,
+    cors: CorsPolicy,
+    writing: BodyWriting,
+    resources: Mapping[bytes, Resource],
+    handlers: Mapping[bytes, UpgradeHandler],
+    node_metrics: NodeMetrics | None,
+) -> tuple[GatewaySite, GatewaySite | None]:
+    """Return the site for ``web.listen``, and the one for ``web.metrics_listen``, None if that is not set."""
+
+    def site(children: Mapping[bytes, Resource], handlers: Mapping[bytes, UpgradeHandler] | None) -> GatewaySite:
+        return GatewaySite(
+            _with_children(JsonNotFound(), children),
+            reactor,
+            authenticator=accepted.authenticator,
+            upgrade_handlers=handlers,
+            limits=limits,
+            cors=cors,
+            handshake_timeout=settings.limits.handshake_timeout,
+            body_writing=writing,
+        )
+
+    text, content_type = (node_metrics or core.metrics).text, core.metrics.content_type
+    if settings.web.metrics_listen is None:
+        metrics = MetricsResource(text, content_type, accepted.authenticator)
+        return site({**resources, b"metrics": metrics}, handlers), None
+    return site(resources, handlers), site({b"metrics": MetricsResource(text, content_type)}, None)
+
+
 def _page_resources(
-    settings: Settings, session: Mapping[bytes, Resource], options: PageOptions, *, demo: bool
+    settings: Settings, signing: SigningIn, limits: PeerLimits, options: PageOptions, demo: DemoSignIn | None
 ) -> Mapping[bytes, Resource]:
     """Return the resources of the pages, and of signing in at them; none if the settings say so."""
     if not settings.web.pages and not settings.web.demo:
         return {}
-    return {**session, **page_resources(options, session[b"pages"], demo=demo)}
+    session = session_resources(signing.accounts, limits.proxies, options, demo)
+    return {**session, **page_resources(options, session[b"pages"], demo=demo is not None)}
 
 
 def admission_limits(settings: Settings, descriptors: Descriptors) -> Limits:
@@ -263,7 +271,14 @@ def deflater(settings: Settings) -> Deflater | None:
     return Deflater(compression.level, compression.threshold) if compression.enabled else None
 
 
-def _add_metrics(core: Core, limits: PeerLimits, admission: Admission, amp_factory: AmpServerFactory) -> None:
+def _add_metrics(
+    core: Core,
+    limits: PeerLimits,
+    admission: Admission,
+    amp_factory: AmpServerFactory,
+    signing: SigningIn,
+    audit: AuditLog,
+) -> None:
     metrics, hub, store = core.metrics, core.hub, core.store
     metrics.add(
         DeliveryMetrics(
@@ -288,6 +303,10 @@ def _add_metrics(core: Core, limits: PeerLimits, admission: Admission, amp_facto
     metrics.add(WebhookMetrics(core.figures.counters.webhooks))
     metrics.add(PeerMetrics(limits))
     metrics.add(AmpMetrics(amp_factory.session_counts, amp_factory.refused, lambda: amp_factory.waiting_events))
+    metrics.add(CommandMetrics(core.commands.counters))
+    metrics.add(CallLogMetrics(core.call_log.counters))
+    metrics.add(AccountMetrics(signing.accounts.outcomes))
+    metrics.add(AuditMetrics(audit.counters, lambda: audit.waiting))
 
 
 # WebSocket, AMP and HTTP
