@@ -154,8 +154,9 @@ def test_an_agents_state_is_set_by_the_keyboard_and_its_outcome_is_shown(
         "agent.state.set",
         {"user_id": "eve", "state": "break", "reason": "lunch"},
     )
-    assert tab.evaluate("document.querySelector('dialog')") is None
-    assert tab.evaluate("document.activeElement.dataset.command") == "agent.state.set"
+    # The source may have the command before the page has closed the dialog.
+    tab.wait_for("document.querySelector('dialog') === null")
+    tab.wait_for("document.activeElement.dataset.command === 'agent.state.set'")
     tab.wait_for(f"['asked', 'under_way'].includes({ENTRY})")
     assert tab.evaluate(f'document.querySelector("{button}").ariaDisabled') == "true"
     world.state("eve", "Eve", "break", reason="lunch")
