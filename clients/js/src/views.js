@@ -196,7 +196,7 @@ export function calls(store) {
     const messages = newestFirst(entity);
     const [ring, talk] = messages.filter(({ type }) => !type.endsWith("hold"));
     // It rings at a colleague who is consulted: the conversation goes on.
-    if (ring.type === "call.ringing" && (talk?.type === "call.answered" || talk?.payload.transfer_type === "attended")) messages.splice(messages.indexOf(ring), 1);
+    if (ring?.type === "call.ringing" && (talk?.type === "call.answered" || talk?.payload.transfer_type === "attended")) messages.splice(messages.indexOf(ring), 1);
     /** @param {string} name */
     const last = (name) => messages.find(({ payload }) => payload[name] != null)?.payload[name] ?? null;
     const decisive = messages.find(({ type }) => type !== "call.transferred") ?? messages[0];

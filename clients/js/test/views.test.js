@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { EFFECTS } from "../src/slots.js";
 import { Store } from "../src/store.js";
 
 const START = Date.UTC(2026, 10, 30);
@@ -100,6 +101,19 @@ test("a call goes on while it rings at a colleague who is consulted", () => {
   call("queue.joined", { queue_name: "vip" });
   call("call.ringing", { agent_id: 7 });
   assert.deepEqual(state(), { state: "ringing", agent_id: "7" });
+});
+
+test("each event alone makes a state that can be viewed", () => {
+  // A store that was lost, or a gateway that was started later, does not have what was before.
+  const types = EFFECTS.flatMap(([names, { entity }]) => names.split(" ").map((type) => /** @type {const} */ ([type, entity])));
+  for (const [type, entity] of types) {
+    const { store, publish } = world();
+    publish(type, Object.fromEntries(entity.map((names) => [names[0], "1"])));
+    for (const list of ["agents", "queues", "calls", "chats", "sources", "alerts"]) assert.ok(Array.isArray(store[list]()), `${type}: ${list}`);
+  }
+  const { store, call } = world();
+  call("call.hold");
+  assert.deepEqual(pick(store.calls()[0], "id", "state", "agent_id", "since"), { id: "1", state: "hold", agent_id: null, since: START + 1000 });
 });
 
 test("a queue without figures is counted from its calls and members", () => {
