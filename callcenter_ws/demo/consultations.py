@@ -7,6 +7,7 @@ from collections.abc import Callable
 from callcenter_ws.demo.agents import Agent, AgentPool
 from callcenter_ws.demo.calls import RING_SECONDS, CallDistributor
 from callcenter_ws.demo.conversations import round_seconds
+from callcenter_ws.demo.sample_data import QUEUES
 from callcenter_ws.demo.scheduler import Scheduler
 from callcenter_ws.demo.simulated_call import SimulatedCall
 from callcenter_ws.remote import CommandFailed
@@ -58,7 +59,7 @@ class Consultations:
     # Dialing
 
     def originate(self, agent: Agent, destination: str) -> JsonObject:
-        """Call a number, or a colleague, with the agent's phone; return what the asker is told.
+        """Call a number, a colleague or a queue with the agent's phone; return what the asker is told.
 
         Raises:
             CommandFailed: the phone, or the colleague, is not free.
@@ -104,10 +105,10 @@ class Consultations:
     # Consultations
 
     def consult(self, call: SimulatedCall, destination: str) -> LaterOutcome:
-        """Hold the caller, and call a colleague; the outcome is known when the colleague has answered.
+        """Hold the caller, and call a colleague or a queue; the outcome is known when the colleague has answered.
 
         Raises:
-            CommandFailed: the colleague is not free.
+            CommandFailed: no colleague is free there.
         """
         agent = call.agent
         assert agent is not None  # noqa: S101 - narrows the type
@@ -180,17 +181,26 @@ class Consultations:
     # Colleagues
 
     def _free_colleague(self, agent: Agent, destination: str) -> Agent | None:
-        """Return the colleague with this extension; None if it is a number outside.
+        """Return the colleague with this extension, or who is next at the queue with this number; None: it is outside.
 
         Raises:
-            CommandFailed: the colleague is not available.
+            CommandFailed: the colleague is not available, or no colleague at the queue is.
         """
+        queue_name = next((name for name, number in QUEUES.items() if number == destination), None)
+        if queue_name is not None:
+            return self._next_at(agent, queue_name)
         colleague = self._agents.at_extension(destination)
         if colleague is agent:
             raise CommandFailed("rejected", "this is your own phone")
         if colleague is not None and colleague.state != "available":
             raise CommandFailed("busy", f"the agent at {destination} is not available")
         return colleague
+
+    def _next_at(self, agent: Agent, queue_name: str) -> Agent:
+        for colleague in self._agents.available(queue_name):
+            if colleague is not agent:
+                return colleague
+        raise CommandFailed("busy", f"no other agent of the queue {queue_name} is available")
 
     def _ring_colleague(
         self,

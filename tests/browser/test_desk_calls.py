@@ -310,7 +310,7 @@ def test_a_transfer_to_a_destination_of_the_settings(desk: Desk, exchange: Excha
     desk.tab.type("dialog input", "retail")
     desk.wait("dialog [aria-selected=false]", "Second floor")
     desk.tab.type("dialog input", "night")
-    desk.wait("dialog [data-kind=place][aria-selected=true]", "Night desk")
+    desk.wait("dialog [data-kind=destination][aria-selected=true]", "Night desk")
     desk.tab.key("Enter")
     command = exchange.taken("call.transfer")
     assert command["payload"] == {"call_id": call.id, "destination": "0"}

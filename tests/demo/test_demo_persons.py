@@ -11,7 +11,7 @@ from test_demo_commands import World
 from callcenter_ws.demo.agents import AUTO_PAUSE
 from callcenter_ws.demo.calls import RING_SECONDS
 from callcenter_ws.demo.consultations import LaterOutcome
-from callcenter_ws.demo.sample_data import AGENTS, DEMO_AGENT, DEMO_SESSION
+from callcenter_ws.demo.sample_data import AGENTS, DEMO_AGENT, DEMO_SESSION, QUEUES
 from callcenter_ws.demo.scheduler import ModelEvent
 
 ME = DEMO_AGENT.user_id
@@ -229,6 +229,26 @@ class TestSecondAgents:
             assert isinstance(outcome, LaterOutcome)
             desk.command(command, ME, call_id=call)
             assert outcome.failure is not None
+
+    def test_a_queue_that_is_consulted_rings_at_one_of_its_agents(self, desk: Desk, call: str) -> None:
+        self.colleague(desk)
+        members = {one.user_id for one in AGENTS if "support" in one.queues}
+        while not any(desk.state(one) == "available" for one in members):
+            desk.run(1)
+        desk.command("call.consult", ME, call_id=call, destination=QUEUES["support"])
+        assert desk.seen[-1].payload["user_id"] in members
+        outcome = desk.result
+        assert isinstance(outcome, LaterOutcome)
+        desk.run(5)
+        assert outcome.is_known and outcome.failure is None
+        desk.command("call.consult.complete", ME, call_id=call)
+        assert desk.seen[-2].payload["to_agent_id"] in members
+
+    def test_a_queue_without_a_free_agent_is_busy(self, desk: Desk, call: str) -> None:
+        for one in AGENTS[1:]:
+            if desk.state(one.user_id) != "offline":
+                desk.command("agent.state.set", one.user_id, state="break", reason="lunch")
+        assert desk.fails("call.consult", ME, call_id=call, destination=QUEUES["support"]) == "busy"
 
     def test_who_cannot_be_consulted(self, desk: Desk, call: str) -> None:
         assert desk.fails("call.consult", ME, call_id=call, destination="777") == "not_found"

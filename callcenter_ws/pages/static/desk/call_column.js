@@ -220,6 +220,7 @@ export class CallColumn {
       <form class="dial" @submit=${this.#originate}>
         <label>${text("desk.dial")}<input name="number" type="tel" autocomplete="off" maxlength="40" .value=${this.#dialed} @input=${(/** @type {Event} */ event) => (this.#dialed = /** @type {HTMLInputElement} */ (event.target).value)}></label>
         <button type="submit" data-command="call.originate" aria-disabled=${busy ? "true" : nothing} aria-keyshortcuts=${keys.hint("dial")}>${text("button.call.originate")}${keys.mark("dial")}</button>
+        <button type="button" data-action="choose" aria-haspopup="dialog" aria-disabled=${busy ? "true" : nothing} @click=${this.#chooseDialed}>${text("desk.dial.choose")}</button>
       </form>`;
   }
 
@@ -230,6 +231,14 @@ export class CallColumn {
     const destination = this.#dialed.replace(/[\s()/.-]/g, "");
     if (!destination || actions.isUnderWay("call.originate")) return;
     actions.run("call.originate", { destination }, text("desk.dial.calls", { who: isolated(destination) }));
+  };
+
+  #chooseDialed = () => {
+    const { actions } = this.context;
+    if (actions.isUnderWay("call.originate")) return;
+    chooseTarget(this.context, text("desk.dial.choose.title"), (target) => {
+      actions.run("call.originate", { destination: target.number }, text("desk.dial.calls", { who: nameOf(target) }));
+    });
   };
 
   /** Tell a screen reader which calls are over, unless the user has ended them. @param {Set<string>} present */

@@ -1,5 +1,4 @@
-// Whom a call can go to: colleagues who are free, queues and other destinations, or a number that is typed. A list that a filter
-// narrows.
+// Whom a call can go to: colleagues who are free, queues and numbers by their names, or a number that is typed. A filter narrows it.
 
 import { since } from "../staff/clock.js";
 import { openDialog } from "../staff/dialog.js";
@@ -10,14 +9,16 @@ import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { repeat } from "../vendor/lit-html/directives/repeat.js";
 import { reasonName, stateName } from "./state.js";
 
-/** More are found by the filter. */
+/** Of a group; more are found by the filter. */
 const MAX_SHOWN = 60;
 const NUMBERS = "queue-numbers";
 const MAX_NUMBERS = 200;
 /** What can be dialed, as the gateway checks it by default. */
 const DIALED = /^\+?[0-9*#]{1,32}$/;
 
-/** @typedef {{key: string, kind: "agent" | "queue" | "place" | "number", name: string, number: string, free: boolean, agent?: import("../client.js").Agent, queue?: import("../client.js").Queue}} Target */
+/** @typedef {{name: "number" | "agent" | "named", rows: Target[]}} Group */
+/** @typedef {{name: string, destination: string, queue_name: string | null}} Destination */
+/** @typedef {{key: string, kind: "agent" | "queue" | "destination" | "number", name: string, number: string, free: boolean, agent?: import("../client.js").Agent, queue?: import("../client.js").Queue}} Target */
 
 /**
  * Return the numbers at which queues are reached, as calls have shown them: the number that a caller has dialed.
@@ -37,31 +38,13 @@ export function queueNumbers(client) {
 }
 
 /**
- * Return the destinations of the settings, and the queues that have none but whose number is known.
+ * Return whom a call can go to: a number that is typed, colleagues, those who are free and longest first, then queues and numbers.
  * @param {import("../client.js").Client} client
- * @returns {Target[]}
- */
-function places(client) {
-  const queues = client.store.queues();
-  const numbers = queueNumbers(client);
-  const listed = client.identity?.commands?.destinations ?? [];
-  const named = listed.map(({ name, destination, queue_name }, at) => {
-    const queue = queue_name === null ? undefined : queues.find((one) => one.name === queue_name);
-    return /** @type {Target} */ ({ key: `place:${at}`, kind: queue ? "queue" : "place", name, number: destination, free: !queue || queue.available > 0, queue });
-  });
-  const learned = queues
-    .filter(({ name }) => numbers[name] && !listed.some((one) => one.queue_name === name))
-    .map((queue) => /** @type {Target} */ ({ key: `queue:${queue.name}`, kind: "queue", name: queue.name, number: numbers[queue.name], free: queue.available > 0, queue }));
-  return [...named, ...learned];
-}
-
-/**
- * Return whom a call can go to, those who are free and longest first.
- * @param {import("../client.js").Client} client
+ * @param {Destination[]} destinations those that the settings name
  * @param {string} wanted what names and numbers must contain
  * @returns {Target[]}
  */
-export function targets(client, wanted) {
+export function targets(client, destinations, wanted) {
   const me = client.identity?.user_id;
   const words = wanted.trim().toLowerCase();
   const has = (/** @type {string[]} */ ...texts) => !words || texts.some((one) => one.toLowerCase().includes(words));
@@ -73,12 +56,33 @@ export function targets(client, wanted) {
     Number(other.free) - Number(one.free) || (one.agent?.since ?? 0) - (other.agent?.since ?? 0) || one.name.localeCompare(other.name);
   const found = [
     ...agents.filter(({ name, number }) => has(name, number)).sort(order),
-    ...places(client).filter(({ name, number, queue }) => has(name, number, queue?.name ?? "")),
+    ...withNames(client, destinations).filter(({ name, number, queue }) => has(name, number, queue?.name ?? "")),
   ];
   const typed = wanted.replace(/[\s()/.-]/g, "");
   if (DIALED.test(typed) && !found.some(({ number }) => number === typed)) found.unshift({ key: "number", kind: "number", name: "", number: typed, free: true });
   return found;
 }
+
+/**
+ * Return the queues and numbers that have names: those of the settings in their order, then queues whose numbers calls have shown.
+ * @param {import("../client.js").Client} client
+ * @param {Destination[]} destinations
+ * @returns {Target[]}
+ */
+function withNames(client, destinations) {
+  const queues = client.store.queues();
+  const numbers = queueNumbers(client);
+  /** @param {import("../client.js").Queue} queue */
+  const isNew = ({ name }) => !destinations.some(({ destination, queue_name }) => queue_name === name || destination === numbers[name]);
+  return [
+    // A queue that the user does not see is only a number.
+    ...destinations.map(({ name, destination, queue_name }, at) => ofQueue(`destination:${at}`, name, destination, queues.find((queue) => queue.name === queue_name))),
+    ...queues.filter((queue) => numbers[queue.name] && isNew(queue)).map((queue) => ofQueue(`queue:${queue.name}`, queue.name, numbers[queue.name], queue)),
+  ];
+}
+
+/** @param {string} key @param {string} name @param {string} number @param {import("../client.js").Queue} [queue] @returns {Target} */
+const ofQueue = (key, name, number, queue) => ({ key, kind: queue ? "queue" : "destination", name, number, free: !queue || queue.available > 0, queue });
 
 /**
  * Let the user choose whom a call goes to.
@@ -87,7 +91,7 @@ export function targets(client, wanted) {
  * @param {(target: Target) => void} choose is called when the dialog is closed
  * @param {AbortSignal} [signal] closes it: the call has ended
  */
-export function chooseTarget({ client }, title, choose, signal) {
+export function chooseTarget({ client, actions }, title, choose, signal) {
   let wanted = "";
   /** The key of the one that Enter takes; empty: none, as where no one is free. */
   let active = "";
@@ -109,9 +113,9 @@ export function chooseTarget({ client }, title, choose, signal) {
   /** @param {KeyboardEvent} event */
   const key = (event) => {
     const at = shown.findIndex((one) => one.key === active);
-    if (event.key === "ArrowDown" || event.key === "ArrowUp") {
-      const next = shown[Math.min(shown.length - 1, Math.max(0, at + (event.key === "ArrowDown" ? 1 : -1)))];
-      active = next?.key ?? "";
+    const next = nextOf(shown, at, event.key);
+    if (next) {
+      active = next.key;
       isChosen = true;
       dialog.update();
       dialog.element.querySelector("[aria-selected=true]")?.scrollIntoView({ block: "nearest" });
@@ -127,19 +131,22 @@ export function chooseTarget({ client }, title, choose, signal) {
     dialog.update();
   };
   const content = () => {
-    const found = targets(client, wanted);
-    shown = inOrder(found, held).slice(0, MAX_SHOWN);
-    if (isFirst) active = shown.find(({ free }) => free)?.key ?? "";
+    const found = targets(client, actions.offered?.destinations ?? [], wanted);
+    const groups = groupsOf(inOrder(found, held));
+    shown = groups.flatMap((group) => group.rows);
+    // A queue or a number with a name is taken by Enter only if it was looked for.
+    if (isFirst) active = shown.find((one) => one.free && (wanted.trim() || groupOf(one) !== "named"))?.key ?? "";
     isFirst = false;
     // Enter takes the one that was seen, or none: not one that has come to its place, nor one that is free no longer.
     if (!shown.some(({ key, free }) => key === active && (free || isChosen))) active = "";
     const at = shown.findIndex((one) => one.key === active);
+    const rows = (/** @type {Group} */ group) => rowsOf(group, active, take);
     return html`
       <label>${text("desk.target.filter")}
         <input autofocus type="text" role="combobox" aria-expanded="true" aria-controls="targets" aria-autocomplete="list" aria-activedescendant=${at < 0 ? nothing : idOf(active)} autocomplete="off" spellcheck="false" .value=${wanted}
           @keydown=${key} @input=${(/** @type {Event} */ event) => { wanted = /** @type {HTMLInputElement} */ (event.target).value; isFirst = true; isChosen = false; dialog.update(); }}>
       </label>
-      <ul id="targets" role="listbox" aria-label=${title} class="targets" @pointerenter=${hold} @pointerleave=${release}>${repeat(shown, (one) => one.key, (one) => row(one, one.key === active, take))}</ul>
+      <div id="targets" role="listbox" aria-label=${title} class="targets" @pointerenter=${hold} @pointerleave=${release}>${repeat(groups, nameOfGroup, rows)}</div>
       <p class="quiet" role="status">${!shown.length ? text("desk.target.none") : active ? nothing : text("desk.target.busy")}</p>
       ${found.length > shown.length ? html`<p class="quiet">${text("desk.target.more", { n: found.length - shown.length })}</p>` : nothing}
       <p class="quiet">${text("desk.target.hint")}</p>`;
@@ -157,6 +164,45 @@ function inOrder(found, keys) {
   if (!keys) return found;
   const place = new Map(keys.map((key, at) => [key, at]));
   return [...found].sort((one, other) => (place.get(one.key) ?? keys.length) - (place.get(other.key) ?? keys.length));
+}
+
+/** @param {Target} target @returns {Group["name"]} */
+const groupOf = ({ kind }) => (kind === "number" || kind === "agent" ? kind : "named");
+
+/** @param {Group} group */
+const nameOfGroup = ({ name }) => name;
+
+/** Return the groups that have rows, each with those that are shown. @param {Target[]} targets */
+const groupsOf = (targets) =>
+  /** @type {const} */ (["number", "agent", "named"])
+    .map((name) => ({ name, rows: targets.filter((one) => groupOf(one) === name).slice(0, MAX_SHOWN) }))
+    .filter(({ rows }) => rows.length);
+
+/**
+ * Return the one to which a key goes: the next or the previous one, or with PageDown and PageUp the first one of the next or
+ * previous group.
+ * @param {Target[]} shown
+ * @param {number} at
+ * @param {string} key
+ * @returns {Target | undefined}
+ */
+function nextOf(shown, at, key) {
+  const group = shown[at] && groupOf(shown[at]);
+  const last = shown.length - 1;
+  if (key === "ArrowDown") return shown[Math.min(last, at + 1)];
+  if (key === "ArrowUp") return shown[Math.max(0, at - 1)];
+  if (key === "PageDown") return shown.slice(at + 1).find((one) => groupOf(one) !== group) ?? shown[last];
+  if (key !== "PageUp") return undefined;
+  const before = shown.slice(0, Math.max(0, at)).map(groupOf).filter((one) => one !== group).pop();
+  return shown.find((one) => groupOf(one) === before) ?? shown[0];
+}
+
+/** @param {Group} group @param {string} active @param {(target: Target) => void} take */
+function rowsOf({ name, rows }, active, take) {
+  const list = repeat(rows, (one) => one.key, (one) => row(one, one.key === active, take));
+  if (name === "number") return html`<ul role="presentation">${list}</ul>`;
+  const title = name === "agent" ? text("desk.target.group.agent") : text("desk.target.group.named");
+  return html`<h3 id=${`targets-${name}`} role="presentation">${title}</h3><ul role="group" aria-labelledby=${`targets-${name}`}>${list}</ul>`;
 }
 
 /** @param {string} key */
