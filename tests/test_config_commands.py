@@ -112,6 +112,32 @@ def test_tables_can_be_set_on_the_command_line() -> None:
             "is not the name of a queue",
         ),
         (
+            r'commands.destinations = [{ name = "A", destination = "1", queue_name = "a\u202Eb" }]',
+            'commands.destinations[1] "A".queue_name',
+            "is not the name of a queue",
+        ),
+        (
+            'commands.destinations = [{ name = " ", destination = "1" }]',
+            'commands.destinations[1] " ".name',
+            "is not a",
+        ),
+        (
+            f"""commands.destination_pattern = '[0-9]+'
+            commands.destinations = [{{ name = "A", destination = "{"1" * 65}" }}]""",
+            'commands.destinations[1] "A".destination',
+            "has more than 64 characters",
+        ),
+        (
+            'commands.destinations = [{ name = "A", destination = "1" }, { name = "A", destination = "2" }]',
+            "commands.destinations",
+            "2 of them have the name 'A'",
+        ),
+        (
+            'tenants.a.commands.destinations = [{ name = "A", destination = "1" }, { name = "B", destination = "1" }]',
+            "tenants.a.commands.destinations",
+            "2 of them have the destination '1'",
+        ),
+        (
             'commands.destinations = [{ name = "A", destination = "1,2" }]',
             'commands.destinations[1] "A".destination',
             "'1,2' does not match commands.destination_pattern",

@@ -12,7 +12,7 @@ from callcenter_ws.commands.decoding import CommandRequest, decode_request, stor
 from callcenter_ws.commands.dispatching import CommandDispatcher
 from callcenter_ws.commands.gateway_commands import GatewayCommands
 from callcenter_ws.commands.outcome_waiters import OutcomeWaiters
-from callcenter_ws.commands.policy import CommandPolicy
+from callcenter_ws.commands.policy import CommandPolicy, Destination
 from callcenter_ws.commands.recent_calls import RecentCalls
 from callcenter_ws.commands.rights import check_rights
 from callcenter_ws.commands.routing import route
@@ -153,7 +153,7 @@ class CommandService:
             "names": names,
             "pause_reasons": list(choices.pause_reasons),
             "dispositions": [one._asdict() for one in choices.dispositions],
-            "destinations": [one._asdict() for one in choices.destinations],
+            "destinations": [_offered(one, principal) for one in choices.destinations],
         }
 
     async def issue(self, asker: Principal, fields: JsonObject) -> Accepted:
@@ -282,6 +282,13 @@ class CommandService:
             Refusal: ``unknown_command``, ``overloaded``, ``unavailable``.
         """
         return await self._waiters.wait(key, seconds)
+
+
+def _offered(destination: Destination, principal: Principal) -> JsonObject:
+    """Return what ``welcome`` has of a destination: a queue that the client does not see is only a number."""
+    fields, queues = destination._asdict(), principal.queues
+    is_hidden = queues is not None and destination.queue_name not in queues
+    return {**fields, "queue_name": None} if is_hidden else fields
 
 
 def _named(fields: JsonObject) -> tuple[str, str | None]:

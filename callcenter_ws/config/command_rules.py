@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from callcenter_ws.config.command_settings import MAX_PAUSE_REASONS, destination_pattern, repeated_code
+from callcenter_ws.config.command_settings import (
+    MAX_PAUSE_REASONS,
+    destination_pattern,
+    repeated_code,
+    repeated_destination,
+)
 from callcenter_ws.config.findings import Finding
 from callcenter_ws.config.settings import Settings
 from callcenter_ws.config.tables import named, numbered
@@ -24,6 +29,8 @@ def check_commands(settings: Settings) -> Iterator[Finding]:
         yield Finding("commands.pause_reasons", reason)
     if text := repeated_code(commands.dispositions):
         yield Finding("commands.dispositions", text)
+    if text := repeated_destination(commands.destinations):
+        yield Finding("commands.destinations", text)
 
 
 def check_destinations(settings: Settings) -> Iterator[Finding]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +19,9 @@ from callcenter_ws.runtime.setting_values import shown
 MAX_PAUSE_REASONS = 100
 MAX_DISPOSITIONS = 500
 MAX_DESTINATIONS = 200
+MAX_DESTINATION_LENGTH = 64
+"""As in ``events.commands``."""
+
 MAX_REASON_LENGTH = 80
 
 DEFAULT_DESTINATIONS = r"^\+?[0-9*#]{1,32}$"
@@ -185,11 +188,18 @@ def check_disposition(disposition: Disposition) -> _Problems:
 
 def check_destination(destination: Destination) -> _Problems:
     """Yield what is wrong with the names of a destination. What it is has to match ``destination_pattern``."""
-    if not 0 < len(destination.name) <= 100 or not destination.name.isprintable():
-        yield "name", f"{shown(destination.name)} is not a text of 1 to 100 printable characters"
+    if not _is_shown(destination.name, 100):
+        reason = f"{shown(destination.name)} is not a text of 1 to 100 printable characters"
+        yield "name", f"{reason}, without spaces at its ends"
     queue_name = destination.queue_name
-    if queue_name is not None and not 0 < len(queue_name) <= 255:
-        yield "queue_name", f"{shown(queue_name)} is not the name of a queue, of 1 to 255 characters"
+    if queue_name is not None and not _is_shown(queue_name, 255):
+        yield "queue_name", f"{shown(queue_name)} is not the name of a queue, of 1 to 255 printable characters"
+    if len(destination.destination) > MAX_DESTINATION_LENGTH:
+        yield "destination", f"has more than {MAX_DESTINATION_LENGTH} characters, which no command may name"
+
+
+def _is_shown(text: str, length: int) -> bool:
+    return 0 < len(text) <= length and text.isprintable() and text == text.strip()
 
 
 def check_tenant_commands(commands: TenantCommands) -> _Problems:
@@ -201,6 +211,8 @@ def check_tenant_commands(commands: TenantCommands) -> _Problems:
             yield f"pause_reasons[{number}]", str(error)
     if text := repeated_code(commands.dispositions or ()):
         yield "dispositions", text
+    if text := repeated_destination(commands.destinations or ()):
+        yield "destinations", text
     for name, source in commands.route.items():
         if not _is_routed(name):
             yield "route", f"{shown(name)}: {unknown('command', name, COMMANDS)}"
@@ -210,9 +222,19 @@ def check_tenant_commands(commands: TenantCommands) -> _Problems:
 
 def repeated_code(dispositions: Sequence[Disposition]) -> str | None:
     """Return why dispositions cannot be used together; None if they can."""
-    for code, count in Counter(one.code for one in dispositions).items():
+    return _repeated("code", (one.code for one in dispositions))
+
+
+def repeated_destination(destinations: Sequence[Destination]) -> str | None:
+    """Return why destinations cannot be used together; None if they can."""
+    names = _repeated("name", (one.name for one in destinations))
+    return names or _repeated("destination", (one.destination for one in destinations))
+
+
+def _repeated(field: str, values: Iterable[str]) -> str | None:
+    for value, count in Counter(values).items():
         if count > 1:
-            return f"{count} of them have the code {shown(code)}; each needs its own"
+            return f"{count} of them have the {field} {shown(value)}; each needs its own"
     return None
 
 

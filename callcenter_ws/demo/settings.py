@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from callcenter_ws.config.command_settings import Destination, TenantCommands
+from callcenter_ws.config.command_settings import Destination
 from callcenter_ws.config.settings import ControlSettings, PublicTenantSettings, Settings, StoreSettings
 from callcenter_ws.config.tenant_settings import TenantSettings, TenantStatistics
 from callcenter_ws.config.widget import WidgetSettings
@@ -15,6 +15,11 @@ from callcenter_ws.statistics.rules import AlertRule, Clear, Raise
 
 _SOURCE_LEASE_SECONDS = 3.0
 _ANY_INTERFACE = ("", "0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
+
+DEMO_DESTINATIONS = tuple(
+    Destination(name=name.title(), destination=number, queue_name=name) for name, number in QUEUES.items()
+)
+"""The queues of the simulated exchange, unless the configuration lists destinations."""
 
 DEMO_TENANT = TenantSettings(
     statistics=TenantStatistics(enabled=True),
@@ -35,9 +40,6 @@ DEMO_TENANT = TenantSettings(
             clear=Clear(at_least=80, for_=10),
             min_offered=5,
         ),
-    ),
-    commands=TenantCommands(
-        destinations=tuple(Destination(name=name.title(), destination=QUEUES[name], queue_name=name) for name in QUEUES)
     ),
     widget=WidgetSettings(
         title="Harbour Lamps",
@@ -112,6 +114,8 @@ def demo_settings(settings: Settings, state: DemoState) -> Settings:
             tenants={**settings.public.tenants, state.tenant: tenant},
             session_key_file=settings.public.session_key_file or state.visitors_secret_file,
         ),
-        commands=replace(settings.commands, enabled=True),
+        commands=replace(
+            settings.commands, enabled=True, destinations=settings.commands.destinations or DEMO_DESTINATIONS
+        ),
         tenants=replace(settings.tenants, by_name={state.tenant: DEMO_TENANT, **settings.tenants.by_name}),
     )

@@ -208,6 +208,12 @@ def test_what_a_user_may_choose_from_is_offered() -> None:
     }
 
 
+def test_a_queue_that_a_user_does_not_see_is_offered_as_a_number() -> None:
+    offered = CommandWorld(POLICY).service.offered_to(person(queues=frozenset({"support"})))
+    assert offered is not None
+    assert [one["queue_name"] for one in offered["destinations"]] == [None, None]
+
+
 def test_without_commands_none_is_accepted_or_offered() -> None:
     commands = CommandWorld(CommandPolicy())
     assert commands.code("call.originate", destination="100") == "commands_off"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from callcenter_ws.config.alert_rules import check_alert
+from callcenter_ws.config.command_rules import check_commands, check_destinations
 from callcenter_ws.config.load import load
 from callcenter_ws.config.settings import Settings
 from callcenter_ws.demo.sample_data import QUEUES
@@ -37,6 +38,14 @@ def test_chats_of_visitors_go_on_after_a_restart(tmp_path: Path) -> None:
 
 def test_its_rules_are_valid() -> None:
     assert [problem for rule in DEMO_TENANT.alerts for problem in check_alert(rule)] == []
+
+
+def test_its_queues_are_destinations_unless_others_are_listed(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path)
+    assert {one.queue_name: one.destination for one in settings.commands.destinations} == QUEUES
+    assert [*check_commands(settings), *check_destinations(settings)] == []
+    listed = 'commands.destinations = [{ name = "Night desk", destination = "99" }]'
+    assert [one.name for one in settings_of(tmp_path, listed).commands.destinations] == ["Night desk"]
 
 
 def test_a_configuration_replaces_them(tmp_path: Path) -> None:

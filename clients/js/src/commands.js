@@ -41,7 +41,7 @@ export class CommandRefused extends Error {
 /**
  * What the gateway offers to this user.
  * @typedef {{names: string[], pause_reasons: string[], dispositions: {code: string, label: string}[],
- *   destinations: {name: string, destination: string, queue_name: string | null}[]}} Offered
+ *   destinations?: {name: string, destination: string, queue_name: string | null}[]}} Offered
  */
 /**
  * What a page keeps over being loaded again: what was sent. Times are those of the gateway.

@@ -23,7 +23,7 @@
  *   extension: string | null,
  *   policy?: {agent_calls: string, agent_chats: string}, token_expires_at: string | null,
  *   commands?: {names: string[], pause_reasons: string[], dispositions: {code: string, label: string}[],
- *   destinations: {name: string, destination: string, queue_name: string | null}[]}}} Identity
+ *   destinations?: {name: string, destination: string, queue_name: string | null}[]}}} Identity
  */
 /**
  * @typedef {{url: string, tenant?: string, events?: string[], queues?: string[], acknowledge: "auto" | "manual" | false,

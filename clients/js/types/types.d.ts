@@ -78,7 +78,7 @@ export type Identity = {
             code: string;
             label: string;
         }[];
-        destinations: {
+        destinations?: {
             name: string;
             destination: string;
             queue_name: string | null;
