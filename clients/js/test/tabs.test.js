@@ -318,7 +318,7 @@ test("a tab that comes back ahead of the leader, during a replay, misses no mess
   made[1].deaf = false;
   made[0].page.dispatchEvent(new Event("freeze"));
   await flush();
-  assert.deepEqual([leads(made), made[1].client.store.seq], [[false, true], 10]);
+  assert.deepEqual([made[1].client.status.leads, made[1].client.store.seq], [true, 10]);
   world.socket.open();
   world.welcome(20);
   world.event(15, { user_id: "ada", offline: true });
