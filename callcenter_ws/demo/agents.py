@@ -25,7 +25,7 @@ _LAST_WRAP_UP = (20.0, 30.0)
 """Of a person that has asked for a break during the call."""
 
 _ABSENT_STATES = ("offline", "break", "away")
-_CALL_STATES = ("ringing", "talking", "hold")
+_CALL_STATES = ("ringing", "busy", "talking", "hold")
 
 
 @dataclass(slots=True, eq=False)
@@ -69,7 +69,7 @@ class Agent:
 
     @property
     def in_call(self) -> bool:
-        """Whether a call rings at the agent, or the agent is in one."""
+        """Whether a call rings at the agent, or the agent dials or is in one."""
         return self.state in _CALL_STATES
 
     @property

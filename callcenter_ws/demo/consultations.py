@@ -74,9 +74,10 @@ class Consultations:
             agent.person.extension, agent.person.name, destination, f"{agent.person.extension}-dialed"
         )
         call.direction = "outbound" if colleague is None else "internal"
-        call.agent = agent
+        call.agent, call.rang = agent, self._scheduler.now
+        # The agent's own phone does not ring: it dials at once.
         self._scheduler.emit("call.incoming", call.fields())
-        self._calls.ring(call, agent)
+        self._agents.set_state(agent, "busy")
         if colleague is None:
             seconds = self._scheduler.random_seconds(*_NUMBER_ANSWERS)
             call.ringing = self._scheduler.call_later(seconds, self._dialed_answers, call)
@@ -92,7 +93,7 @@ class Consultations:
         call.is_persons = agent.is_played
         call.answered, call.answered_at = self._scheduler.now, self._scheduler.timestamp()
         ring_seconds = round_seconds(call.answered - call.rang)
-        self._scheduler.emit("call.answered", call.fields(ring_seconds=ring_seconds))
+        self._scheduler.emit("call.answered", call.fields(ring_seconds=ring_seconds, **_fields_of(call.other)))
         self._agents.set_state(agent, "talking")
         if call.other is not None:
             self._agents.set_state(call.other, "talking")
@@ -210,11 +211,15 @@ class Consultations:
         is_silent: Callable[[SimulatedCall], None],
     ) -> None:
         call.other = colleague
-        fields = {"agent_id": colleague.user_id, "agent_name": colleague.person.name}
-        self._scheduler.emit("call.ringing", call.fields(**fields))
+        self._scheduler.emit("call.ringing", call.fields(**_fields_of(colleague)))
         self._agents.set_state(colleague, "ringing")
         if colleague.is_played:
             call.other_answers = self._scheduler.call_later(RING_SECONDS, is_silent, call)
         else:
             seconds = self._scheduler.random_seconds(*_COLLEAGUE_ANSWERS)
             call.other_answers = self._scheduler.call_later(seconds, answers, call)
+
+
+def _fields_of(colleague: Agent | None) -> JsonObject:
+    """Return the fields of a call that name who is called; none for a number outside."""
+    return {} if colleague is None else {"agent_id": colleague.user_id, "agent_name": colleague.person.name}

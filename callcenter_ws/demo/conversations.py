@@ -152,6 +152,10 @@ class Conversations:
         return agent
 
     def _wrap_up(self, call: SimulatedCall, agent: Agent) -> None:
+        if call.direction == "internal":
+            # Nothing is to be recorded of it.
+            self._agents.release(agent)
+            return
         self._agents.wrap_up(agent, of_person=call.is_persons and agent.is_played)
 
     def take_for_transfer(self, call: SimulatedCall) -> None:

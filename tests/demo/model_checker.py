@@ -7,7 +7,7 @@ from callcenter_ws.demo.scheduler import ModelEvent
 
 MAX_CALL_SECONDS = 600
 MAX_CHAT_SECONDS = 300
-CALL_STATES = ("ringing", "talking", "hold")
+CALL_STATES = ("ringing", "busy", "talking", "hold")
 
 
 class ConsistencyChecker:
@@ -89,7 +89,10 @@ class ConsistencyChecker:
         assert payload["unique_id"] not in self.ended
         self.calls[payload["unique_id"]] = {"state": "incoming", "since": self.now, "queue": None, "other": None}
         if payload["direction"] != "inbound":
-            self.calls[payload["unique_id"]]["state"] = "dialed"
+            agent_id = payload["agent_id"]
+            assert self.agents[agent_id] not in CALL_STATES
+            self.busy_with[agent_id] = payload["unique_id"]
+            self.calls[payload["unique_id"]] |= {"state": "dialed", "agent": agent_id}
 
     def on_queue_joined(self, payload):
         call = self.call(payload, "incoming", "transferred")
@@ -104,19 +107,13 @@ class ConsistencyChecker:
         call["queue"] = None
 
     def on_call_ringing(self, payload):
-        call = self.call(payload, "waiting", "transferred", "dialed", "hold", "ringing")
+        call = self.call(payload, "waiting", "transferred", "dialed", "hold")
         agent_id = payload["agent_id"]
-        if call["state"] == "hold" or (call["state"] == "ringing" and payload["direction"] == "internal"):
+        if call["state"] in ("hold", "dialed"):
             # A colleague is called during the call, or by another agent.
             assert self.agents[agent_id] == "available" and call["other"] is None
             self.busy_with[agent_id] = payload["unique_id"]
             call["other"] = agent_id
-            return
-        assert call["state"] != "ringing"
-        if call["state"] == "dialed":
-            assert self.agents[agent_id] not in CALL_STATES
-            self.busy_with[agent_id] = payload["unique_id"]
-            call["state"], call["agent"] = "ringing", agent_id
             return
         assert self.agents[agent_id] == "available"
         assert agent_id not in self.busy_with
@@ -130,10 +127,10 @@ class ConsistencyChecker:
         call["state"] = "waiting"
 
     def on_call_answered(self, payload):
-        call = self.call(payload, "ringing")
-        assert call["agent"] == payload["agent_id"]
+        call = self.call(payload, "ringing", "dialed")
+        assert payload["agent_id"] == (call["other"] or call["agent"])
         assert call["queue"] is None
-        assert self.agents[payload["agent_id"]] == "ringing"
+        assert self.agents[call["agent"]] == ("busy" if call["state"] == "dialed" else "ringing")
         call["state"] = "talking"
 
     def on_call_hold(self, payload):
@@ -170,13 +167,13 @@ class ConsistencyChecker:
 
     def on_call_ended(self, payload):
         if self.is_commanded:
-            call = self.call(payload, "incoming", "waiting", "ringing", *CALL_STATES)
+            call = self.call(payload, "incoming", "dialed", "waiting", *CALL_STATES)
             self.free_other(call)
             assert call["queue"] is None
         else:
             call = self.call(payload, "talking")
             assert payload["talk_seconds"] > 0
-        if call["state"] in CALL_STATES:
+        if call["state"] in ("dialed", *CALL_STATES):
             self.free(call["agent"], payload["unique_id"])
         parts = payload["talk_seconds"] + payload["hold_seconds"] + payload["wait_seconds"]
         assert 0 <= parts <= payload["duration"] + 0.5
