@@ -41,11 +41,13 @@ def test_while_the_answer_is_under_way(desk: Desk, exchange: Exchange) -> None:
     call.ring()
     call.press("call.answer")
     command = exchange.taken("call.answer")
+    # The exchange may have it before the page knows that the gateway has.
+    desk.wait(".actions [data-state=under_way]", "Answering")
     cut(desk)
     call.answer()
     exchange.done(command)
     # The page does not know it yet.
-    desk.wait(".actions [data-state=under_way]", "Answering")
+    desk.wait("#desk[data-old] .actions [data-state=under_way]", "Answering")
     mend(desk)
     call.wait("talking")
     desk.wait_gone(".actions [data-state=under_way]")
